@@ -1,0 +1,38 @@
+"""Wire types of the chat service: an answer made of the tenant's own documents."""
+
+from pydantic import Field
+
+from slipway.api.sessions import CitationRecord
+from slipway.api.wire import Identifier, Request, Response
+
+
+class ChatRequest(Request):
+    """A question; it goes on in `session_id` when one is given and opens a session otherwise."""
+
+    message: str = Field(min_length=1, max_length=8_000)
+    session_id: Identifier | None = None
+    collection: Identifier | None = None
+    model: str | None = Field(default=None, max_length=128)
+    stream: bool = False
+
+
+class Citation(CitationRecord):
+    """A quoted span of a document that supports the answer."""
+
+
+class ChatUsage(Response):
+    """What the answer took and cost, as the gateway booked it."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd_micros: int
+
+
+class ChatResponse(Response):
+    """An answer with the spans it rests on; streamed as SSE events `token`, `citations`, `usage`, `done`."""
+
+    session_id: str
+    answer: str
+    citations: list[Citation]
+    usage: ChatUsage
+    model: str

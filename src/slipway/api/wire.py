@@ -1,0 +1,50 @@
+"""What every wire type has in common: unknown keys refused on the way in, lists in one envelope, problems (RFC 9457)."""
+
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Item = TypeVar("Item")
+
+# An identifier of ours in a path or a body: any text of this form is looked up, so that a malformed id and another
+# tenant's id get the same answer.
+Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9_.\-]+$")]
+
+
+class Request(BaseModel):
+    """A body that is sent to us; unknown keys are an error, so that a misspelt option is never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Response(BaseModel):
+    """A body that we send; the client ignores keys that a newer server adds."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Page(Response, Generic[Item]):
+    """One page of a list, newest first; `next` is the cursor of the following page, absent on the last one."""
+
+    items: list[Item]
+    next: str | None = None
+
+
+class InvalidField(Response):
+    """One thing that is wrong with a request: where it stands and what to write instead."""
+
+    field: str = Field(description="Where, like `body.limit` or `query.after`.")
+    message: str
+
+
+class Problem(Response):
+    """An error as `application/problem+json` (RFC 9457) with our stable `code`."""
+
+    type: str = Field(description="A link to the documentation of this code.")
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable name of the kind of error; programs branch on this.")
+    request_id: str
+    retryable: bool = False
+    errors: list[InvalidField] | None = Field(default=None, description="For `invalid_request`: each field that is wrong.")

@@ -1,0 +1,91 @@
+"""Internal tokens: what a call between parts carries when one part acts for somebody (RFC 8693 `act`).
+
+Symmetric on purpose: every process of one platform both signs and verifies, with a key derived from the secret they
+share (`SLIPWAY_SECRET_KEY`, or `secret.key` in the home). A token lives for five minutes and carries no more scopes than
+the call needs. Several secrets may be given: the first signs, each verifies, so a secret is rotated without a pause.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import jwt
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from slipway.base.callers import Caller, Role, Scope
+from slipway.base.errors import Misconfigured, Unauthenticated
+
+ISSUER: Final = "slipway:internal"
+_AUDIENCE: Final = "slipway:parts"
+_LIFETIME_S: Final = 300
+_RENEW_BEFORE_S: Final = 60
+_MAX_CACHED: Final = 4096  # arbitrary; a token is some 500 bytes
+
+
+def derived_key(secret: bytes, purpose: str) -> bytes:
+    """32 bytes for one purpose from the platform's secret (RFC 5869)."""
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"slipway {purpose}".encode()).derive(secret)
+
+
+class InternalTokens:
+    """Mints and verifies internal tokens."""
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        """`secrets`: newest first, 32 bytes or more each; Misconfigured otherwise."""
+        if not secrets or any(len(secret) < 32 for secret in secrets):
+            raise Misconfigured("SLIPWAY_SECRET_KEY needs 32 bytes or more: write one with `openssl rand -base64 48`.")
+        self._keys = [derived_key(secret, "internal tokens") for secret in secrets]
+        self._minted: dict[Caller, tuple[str, float]] = {}
+
+    def mint(self, caller: Caller, scopes: Iterable[Scope], actor: str) -> str:
+        """A token for `caller` with no more than `scopes`, for calls that the part `actor` makes."""
+        narrowed = caller.narrowed(scopes, actor)
+        now = time.time()
+        cached = self._minted.get(narrowed)
+        if cached is not None and cached[1] - now > _RENEW_BEFORE_S:
+            return cached[0]
+        claims = {
+            "iss": ISSUER,
+            "aud": _AUDIENCE,
+            "sub": narrowed.subject,
+            "tenant": narrowed.tenant_id,
+            "role": narrowed.role.value,
+            "scope": " ".join(sorted(narrowed.scopes)),
+            "act": {"sub": actor},
+            "iat": int(now),
+            "exp": int(now) + _LIFETIME_S,
+        }
+        if narrowed.key_id is not None:
+            claims["key"] = narrowed.key_id
+        token = jwt.encode(claims, self._keys[0], algorithm="HS256")
+        if len(self._minted) >= _MAX_CACHED:
+            self._minted.clear()
+        self._minted[narrowed] = (token, now + _LIFETIME_S)
+        return token
+
+    def verify(self, token: str) -> Caller:
+        """The caller that `token` was minted for; raises Unauthenticated."""
+        for key in self._keys:
+            try:
+                claims = jwt.decode(
+                    token,
+                    key,
+                    algorithms=["HS256"],
+                    issuer=ISSUER,
+                    audience=_AUDIENCE,
+                    options={"require": ["exp", "iat", "sub", "tenant", "scope", "act"]},
+                )
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.InvalidTokenError as error:
+                raise Unauthenticated("This internal token is not valid.", detail=str(error)) from error
+            return Caller(
+                tenant_id=claims["tenant"],
+                subject=claims["sub"],
+                scopes=frozenset(Scope(scope) for scope in claims["scope"].split()),
+                role=Role(claims["role"]),
+                key_id=claims.get("key"),
+                actor=claims["act"]["sub"],
+            )
+        raise Unauthenticated("This internal token is not valid.", detail="no key verifies its signature")

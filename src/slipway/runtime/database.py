@@ -1,0 +1,118 @@
+"""Transactions on PostgreSQL: the only way any part reaches a table.
+
+A transaction belongs to a tenant (`transaction(caller)`: row-level security shows that tenant's rows and no other) or,
+for the few operations that come before a tenant is known, to the platform (`platform_transaction()`). Both set their
+identity with `SET LOCAL`, so a pooled connection carries nothing to its next user. Plans are never cached across
+transactions (`plan_cache_mode = force_custom_plan`): a generic plan made for one tenant was reused for another and
+returned too few rows (measured, see architecture.md). Driver errors leave as ours.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Self
+
+import psycopg
+from pgvector.psycopg import register_vector_async
+from psycopg import AsyncConnection, errors
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+from slipway.base.callers import Caller
+from slipway.base.errors import Conflict, SlipwayError, StorageFull, Unavailable
+
+Connection = AsyncConnection[DictRow]
+
+APP_ROLE = "slipway_app"
+PLATFORM_ROLE = "slipway_platform"
+
+
+class Database:
+    """A pool of connections as the role `slipway_app`, which owns nothing and bypasses nothing."""
+
+    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, url: str, *, max_connections: int = 10, name: str = "slipway") -> Self:
+        """Connects; raises Unavailable when the server does not answer within 10 s."""
+        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            connection_class=AsyncConnection[DictRow],
+            kwargs={
+                "row_factory": dict_row,
+                "autocommit": False,
+                "application_name": name,
+                "connect_timeout": 5,
+                "options": f"-c role={APP_ROLE} -c plan_cache_mode=force_custom_plan -c timezone=UTC",
+            },
+            configure=_configure,
+            check=AsyncConnectionPool.check_connection,
+            min_size=1,
+            max_size=max_connections,
+            max_waiting=1000,
+            timeout=10.0,
+            reconnect_timeout=float("inf"),
+            open=False,
+        )
+        with _translated():
+            try:
+                await pool.open(wait=True, timeout=10.0)
+            except BaseException:
+                await pool.close()
+                raise
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Returns every connection and closes them."""
+        await self._pool.close()
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, caller: Caller) -> AsyncIterator[Connection]:
+        """One transaction that sees the caller's tenant only; rolled back on any error.
+
+        Raises Unavailable when PostgreSQL is away, StorageFull when its disk is full, Conflict on a lost race.
+        """
+        with _translated():
+            async with self._pool.connection() as connection:
+                await connection.execute("SELECT set_config('slipway.tenant', %s, true)", (caller.tenant_id,))
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def platform_transaction(self) -> AsyncIterator[Connection]:
+        """One transaction across tenants: for credentials, tenants and queues. Every use is listed by a fitness test."""
+        with _translated():
+            async with self._pool.connection() as connection:
+                await connection.execute(f"SET LOCAL ROLE {PLATFORM_ROLE}")
+                yield connection
+
+    async def check(self) -> None:
+        """Raises Unavailable unless a query answers within 2 s."""
+        with _translated():
+            async with self._pool.connection(timeout=2.0) as connection:
+                await connection.execute("SELECT 1")
+
+
+async def _configure(connection: Connection) -> None:
+    await register_vector_async(connection)
+    await connection.commit()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except SlipwayError:
+        raise
+    except (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable) as error:
+        raise Conflict("Something else changed this at the same moment: try again.", detail=str(error), retryable=True) from error
+    except errors.DiskFull as error:
+        raise StorageFull("The database has no room left on its disk.", detail=str(error)) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, TooManyRequests) as error:
+        raise Unavailable("The database does not answer: try again shortly.", detail=str(error), retry_after_s=1.0) from error
+
+
+def one(row: DictRow | None) -> dict[str, Any]:
+    """The row of a statement that always returns one."""
+    if row is None:
+        raise SlipwayError("Something went wrong on our side.", detail="a statement returned no row")
+    return row

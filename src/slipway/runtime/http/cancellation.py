@@ -1,0 +1,46 @@
+"""Cancels a request's work as soon as its client is gone, so that nothing goes on for nobody.
+
+Neither ASGI nor the framework does this for a handler that is not reading: it would finish its database and model calls
+first. Between parts it is what carries a cancellation on: the caller closes its connection, this ends the callee.
+"""
+
+import asyncio
+import contextlib
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class CancelOnDisconnect:
+    """ASGI middleware: runs each request in a task and cancels it when `http.disconnect` arrives."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # One message at most is read ahead: a slow reader of the body still holds back its sender.
+        messages: asyncio.Queue[Message] = asyncio.Queue(maxsize=1)
+        work = asyncio.ensure_future(self._app(scope, messages.get, send))
+        watch = asyncio.create_task(_forward(receive, messages, work))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            gone = watch.done() and not watch.cancelled()
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+            if not gone:
+                raise
+        finally:
+            watch.cancel()
+
+
+async def _forward(receive: Receive, messages: "asyncio.Queue[Message]", work: "asyncio.Future[None]") -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            work.cancel()
+            return
+        await messages.put(message)

@@ -1,0 +1,77 @@
+"""Schema migrations: one chain for the whole platform, applied under a lock before anything serves.
+
+`migrate(url)` is safe when many processes start at once: the first holds an advisory lock, the others wait and find
+nothing left to do. Each revision runs in one transaction with the rest of its run; a failure leaves the old schema and
+stops the start.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from slipway.base.errors import Misconfigured, Unavailable
+
+_LOCK_KEY: Final = 0x51195A9  # arbitrary; any two processes of one platform must agree
+
+
+def migrate(owner_url: str, *, target: str = "head") -> list[str]:
+    """Brings the schema to `target` and returns the revisions it applied, oldest first.
+
+    Raises Unavailable when the server does not answer, Misconfigured when a migration fails or the database is newer
+    than this code.
+    """
+    engine = _engine(owner_url)
+    try:
+        with engine.connect() as connection, connection.begin():
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+            before = _current(connection)
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, target)
+            after = _current(connection)
+    except OperationalError as error:
+        raise Unavailable("The database does not answer, so it could not be migrated.", detail=str(error)) from error
+    except (SQLAlchemyError, CommandError) as error:
+        raise Misconfigured(
+            f"A database migration failed and nothing was changed: {_first_line(error)}", detail=str(error)
+        ) from error
+    finally:
+        engine.dispose()
+    return _between(before, after)
+
+
+def _engine(url: str) -> Engine:
+    return create_engine(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url), poolclass=NullPool)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return config
+
+
+def _current(connection: object) -> str | None:
+    from alembic.migration import MigrationContext
+
+    return MigrationContext.configure(connection).get_current_revision()  # type: ignore[arg-type]
+
+
+def _between(before: str | None, after: str | None) -> list[str]:
+    if before == after:
+        return []
+    script = ScriptDirectory.from_config(_config())
+    revisions = script.iterate_revisions(after or "base", before or "base")
+    return [revision.revision for revision in revisions][::-1]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
