@@ -1,0 +1,50 @@
+"""Fixtures that every test may use: one real PostgreSQL for the whole run, migrated, and a tenant of one's own."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from slipway.base.callers import Caller, Scope
+from slipway.base.ids import new_id
+from slipway.runtime.database import Database
+from slipway.runtime.migrations import migrate
+from slipway.runtime.postgres import EmbeddedAddresses, EmbeddedPostgres
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAddresses]:
+    """A migrated PostgreSQL of this test run. Tests that harm their server start one of their own."""
+    home: Path = tmp_path_factory.mktemp("postgres")
+    server = EmbeddedPostgres(home)
+    addresses = server.start()
+    try:
+        migrate(addresses.owner_url)
+        yield addresses
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def new_caller(postgres: EmbeddedAddresses):
+    """Makes callers, each in a new tenant of its own unless `tenant_id` says which."""
+
+    def make(*scopes: Scope, tenant_id: str | None = None) -> Caller:
+        if tenant_id is None:
+            tenant_id = new_id("ten")
+            with psycopg.connect(postgres.app_url) as connection:
+                connection.execute("SET LOCAL ROLE slipway_platform")
+                connection.execute("INSERT INTO tenant (id, name) VALUES (%s, %s)", (tenant_id, f"Tenant {tenant_id}"))
+        return Caller(tenant_id=tenant_id, subject=new_id("usr"), scopes=frozenset(scopes or Scope))
+
+    return make
+
+
+async def open_database(addresses: EmbeddedAddresses, size: int = 5) -> AsyncIterator[Database]:
+    """For `contextlib.asynccontextmanager` in async tests."""
+    database = await Database.open(addresses.app_url, max_connections=size)
+    try:
+        yield database
+    finally:
+        await database.close()
