@@ -41,9 +41,16 @@ def new_caller(postgres: EmbeddedAddresses):
     return make
 
 
-async def open_database(addresses: EmbeddedAddresses, size: int = 5) -> AsyncIterator[Database]:
-    """For `contextlib.asynccontextmanager` in async tests."""
-    database = await Database.open(addresses.app_url, max_connections=size)
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests carry `@pytest.mark.anyio` (or a module's `pytestmark`) and run on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def database(postgres: EmbeddedAddresses) -> AsyncIterator[Database]:
+    """A pool on the run's PostgreSQL."""
+    database = await Database.open(postgres.app_url, max_connections=5)
     try:
         yield database
     finally:
