@@ -42,7 +42,9 @@ class KeyRequest(Request):
 
     name: str = Field(min_length=1, max_length=120)
     role: Role = Role.SERVICE
-    scopes: list[Scope] | None = Field(default=None, description="Narrower than the role's scopes; all of them by default.")
+    scopes: list[Scope] | None = Field(
+        default=None, description="Narrower than the role's scopes; all of them by default."
+    )
     expires_at: datetime | None = None
 
 

@@ -47,4 +47,6 @@ class Problem(Response):
     code: str = Field(description="Stable name of the kind of error; programs branch on this.")
     request_id: str
     retryable: bool = False
-    errors: list[InvalidField] | None = Field(default=None, description="For `invalid_request`: each field that is wrong.")
+    errors: list[InvalidField] | None = Field(
+        default=None, description="For `invalid_request`: each field that is wrong."
+    )

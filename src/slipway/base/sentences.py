@@ -135,11 +135,7 @@ def _breaks(lines: list[str]) -> list[bool]:
 
 def _stands_alone(line: str) -> bool:
     """A heading of Markdown, a row of a table, a fence or a rule."""
-    return (
-        line.startswith(("#", "```", "~~~"))
-        or _COLUMNS.search(line) is not None
-        or _WORD.search(line) is None
-    )
+    return line.startswith(("#", "```", "~~~")) or _COLUMNS.search(line) is not None or _WORD.search(line) is None
 
 
 def _is_uncased(line: str) -> bool:

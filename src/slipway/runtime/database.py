@@ -104,11 +104,21 @@ def _translated() -> Iterator[None]:
     except SlipwayError:
         raise
     except (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable) as error:
-        raise Conflict("Something else changed this at the same moment: try again.", detail=str(error), retryable=True) from error
+        raise Conflict(
+            "Something else changed this at the same moment: try again.", detail=str(error), retryable=True
+        ) from error
     except errors.DiskFull as error:
         raise StorageFull("The database has no room left on its disk.", detail=str(error)) from error
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, TooManyRequests) as error:
-        raise Unavailable("The database does not answer: try again shortly.", detail=str(error), retry_after_s=1.0) from error
+    except (
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        PoolTimeout,
+        PoolClosed,
+        TooManyRequests,
+    ) as error:
+        raise Unavailable(
+            "The database does not answer: try again shortly.", detail=str(error), retry_after_s=1.0
+        ) from error
 
 
 def one(row: DictRow | None) -> dict[str, Any]:

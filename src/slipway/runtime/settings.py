@@ -23,7 +23,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     home: Path = Field(default=Path(".slipway"), description="Folder of the state: database, objects, keys, logs.")
-    manifest: Path | None = Field(default=None, description="The manifest; `slipway.yaml` of the working folder when it exists.")
+    manifest: Path | None = Field(
+        default=None, description="The manifest; `slipway.yaml` of the working folder when it exists."
+    )
     environment: str | None = Field(default=None, description="Which environment of the manifest to run.")
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8700, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -31,14 +33,17 @@ class Settings(BaseModel):
         default=None, description="The address users reach this platform by, for issuer and upload URLs."
     )
     database_url: SecretStr | None = Field(
-        default=None, description="PostgreSQL of the platform; without it the embedded one in the home is started."
+        default=None,
+        description="PostgreSQL of the platform; without it the embedded one in the home is started.",
     )
     database_owner_url: SecretStr | None = Field(
-        default=None, description="The login that owns the tables, for migrations; `database_url` when left out."
+        default=None,
+        description="The login that owns the tables, for migrations; `database_url` when left out.",
     )
     database_pool_size: int = Field(default=10, ge=2, le=500, description="Connections this process keeps at most.")
     objects_url: str | None = Field(
-        default=None, description="Where objects are kept: `file:///folder` or `s3://bucket/prefix`; the home by default."
+        default=None,
+        description="Where objects are kept: `file:///folder` or `s3://bucket/prefix`; the home by default.",
     )
     s3_endpoint_url: str | None = Field(default=None, description="Another S3 than AWS's, like http://127.0.0.1:9000.")
     secret_key: SecretStr | None = Field(
@@ -52,20 +57,26 @@ class Settings(BaseModel):
     chat_url: str | None = Field(default=None, description="Address of the chat part when it runs elsewhere.")
     drain_timeout_s: float = Field(default=20.0, gt=0, description="How long requests may finish after SIGTERM.")
     ingestion_workers: int = Field(default=2, ge=0, le=64, description="Documents this process ingests at a time.")
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
+    log_level: str = Field(
+        default="info", pattern="^(debug|info|warning|error)$", description="Least level that is logged."
+    )
     otlp_endpoint: str | None = Field(
         default=None, description="OTLP/HTTP address for traces; `OTEL_EXPORTER_OTLP_ENDPOINT` does the same."
     )
 
     @classmethod
-    def from_environment(cls, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Self:
+    def from_environment(
+        cls, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    ) -> Self:
         """Settings from `SLIPWAY_*` with `overrides` (the command line) on top.
 
         Raises Misconfigured naming every variable that is unknown or wrong.
         """
         source = os.environ if environ is None else environ
         values: dict[str, Any] = {
-            name.removeprefix(_PREFIX).lower(): text for name, text in source.items() if name.startswith(_PREFIX) and text
+            name.removeprefix(_PREFIX).lower(): text
+            for name, text in source.items()
+            if name.startswith(_PREFIX) and text
         }
         if "OTEL_EXPORTER_OTLP_ENDPOINT" in source:
             values.setdefault("otlp_endpoint", source["OTEL_EXPORTER_OTLP_ENDPOINT"])
@@ -76,7 +87,8 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             problems = "; ".join(
-                f"{_PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
+                f"{_PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+                for item in error.errors()
             )
             raise Misconfigured(f"The environment is not right: {problems}. See docs/settings.md.") from error
 

@@ -37,7 +37,9 @@ STATUS: Final[dict[str, int]] = {
 _CODE_OF_STATUS: Final = {status: code for code, status in reversed(STATUS.items())}
 _TITLES: Final = {code: HTTPStatus(status).phrase for code, status in STATUS.items()}
 MEDIA_TYPE: Final = "application/problem+json"
-_DOCUMENTATION: Final = "https://slipway.dev/problems/"  # an identifier (RFC 9457 section 3.1.1), described in docs/problems.md
+_DOCUMENTATION: Final = (
+    "https://slipway.dev/problems/"  # an identifier (RFC 9457 section 3.1.1), described in docs/problems.md
+)
 
 PROBLEM_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -118,7 +120,8 @@ def install(app: FastAPI) -> None:
     async def validation_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         fields = [
-            {"field": ".".join(str(part) for part in item["loc"]), "message": str(item["msg"])} for item in error.errors()
+            {"field": ".".join(str(part) for part in item["loc"]), "message": str(item["msg"])}
+            for item in error.errors()
         ]
         summary = "; ".join(f"{item['field']}: {item['message']}" for item in fields[:3])
         return answer(request, InvalidRequest(f"The request is not valid: {summary}."), fields)

@@ -28,7 +28,9 @@ from slipway.runtime.authentication import Authenticator
 from slipway.runtime.http.credentials import credential_of
 from slipway.runtime.http.problems import MEDIA_TYPE, STATUS
 
-MAX_BODY_BYTES: Final = 10 * 2**20  # what an API Gateway in front lets through (AWS quota), so that no laptop accepts more
+MAX_BODY_BYTES: Final = (
+    10 * 2**20
+)  # what an API Gateway in front lets through (AWS quota), so that no laptop accepts more
 
 
 @dataclass(frozen=True)

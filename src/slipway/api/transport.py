@@ -1,0 +1,209 @@
+"""The one way a client's request leaves: over TCP or a unix socket, with a credential, a deadline and problems as errors."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+import httpx
+
+from slipway.base.errors import (
+    ERRORS,
+    DeadlineExceeded,
+    Internal,
+    InvalidRequest,
+    SlipwayError,
+    Unavailable,
+    UpstreamFailed,
+)
+
+_CODE_OF_STATUS: Final = {
+    400: "invalid_request",
+    401: "unauthenticated",
+    402: "budget_exceeded",
+    403: "forbidden",
+    404: "not_found",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_type",
+    422: "invalid_request",
+    429: "limit_exceeded",
+    500: "internal",
+    502: "upstream_failed",
+    503: "unavailable",
+    504: "deadline_exceeded",
+    507: "storage_full",
+}
+_ATTEMPTS: Final = 3  # of a request that never reached the server, or that only reads
+_BACKOFF_S: Final = 0.1  # arbitrary first pause, doubled each time
+
+Credential = Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event."""
+
+    name: str
+    data: Any
+
+
+@dataclass(frozen=True)
+class Transport:
+    """A pool of connections to one address, and the credential that its requests carry."""
+
+    http: httpx.AsyncClient
+    credential: Credential | None = None
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        unix_socket: Path | None = None,
+        credential: Credential | None = None,
+        timeout_s: float = 120.0,
+    ) -> Self:
+        """No connection is made yet. `timeout_s` bounds each wait for bytes, not a whole stream."""
+        pool = httpx.AsyncHTTPTransport(
+            uds=str(unix_socket) if unix_socket else None,
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=4.0),
+        )
+        client = httpx.AsyncClient(
+            base_url=url,
+            transport=pool,
+            timeout=httpx.Timeout(timeout_s, connect=5.0),
+            follow_redirects=False,
+            trust_env=False,
+        )
+        return cls(client, credential)
+
+    def acting(self, credential: Credential) -> Self:
+        """The same connections with another credential."""
+        return replace(self, credential=credential)
+
+    async def close(self) -> None:
+        await self.http.aclose()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        body: Any = None,
+        content: AsyncIterator[bytes] | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        files: Any = None,
+        data: Any = None,
+    ) -> httpx.Response:
+        """The response of a 2xx; otherwise raises the SlipwayError that the server meant.
+
+        A read is tried again when the server cannot be reached or asks to wait; anything else only when no connection
+        was made.
+        """
+        idempotent = method == "GET" and content is None
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with _translated():
+                    response = await self.http.request(
+                        method,
+                        path,
+                        params={name: value for name, value in (query or {}).items() if value is not None},
+                        json=body,
+                        content=content,
+                        files=files,
+                        data=data,
+                        headers=self._headers(headers),
+                    )
+                if response.is_success:
+                    return response
+                raise error_of(response.status_code, response.headers, response.content)
+            except SlipwayError as error:
+                again = error.code == "unavailable" and (idempotent or isinstance(error.__cause__, httpx.ConnectError))
+                if not again or attempt == _ATTEMPTS or content is not None:
+                    raise
+                await asyncio.sleep(error.retry_after_s or _BACKOFF_S * 2 ** (attempt - 1))
+        raise AssertionError("the loop returns or raises")
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        """A response whose body is still to be read; leaving the block closes the connection, which cancels the work."""
+        with _translated():
+            async with self.http.stream(method, path, json=body, headers=self._headers(headers)) as response:
+                if not response.is_success:
+                    raise error_of(response.status_code, response.headers, await response.aread())
+                yield response
+
+    async def events(self, method: str, path: str, *, body: Any = None) -> AsyncIterator[Event]:
+        """The server-sent events of a response (WHATWG HTML section 9.2), data parsed as JSON where it is JSON."""
+        async with self.stream(method, path, body=body, headers={"accept": "text/event-stream"}) as response:
+            name, data = "message", list[str]()
+            async for line in response.aiter_lines():
+                if not line:
+                    if data:
+                        yield Event(name, _parsed("\n".join(data)))
+                    name, data = "message", []
+                elif line.startswith("event:"):
+                    name = line[6:].strip()
+                elif line.startswith("data:"):
+                    data.append(line[5:].removeprefix(" "))
+
+    def _headers(self, headers: Mapping[str, str] | None) -> dict[str, str]:
+        sent = dict(headers or {})
+        if self.credential is not None:
+            sent.setdefault("authorization", f"Bearer {self.credential()}")
+        return sent
+
+
+def error_of(status: int, headers: Mapping[str, str], content: bytes) -> SlipwayError:
+    """The error that a response stands for: a problem (RFC 9457) or an OpenAI envelope, else by its status."""
+    body = _parsed(content.decode(errors="replace"))
+    public, code, retryable = f"The server answered {status}.", _CODE_OF_STATUS.get(status, ""), None
+    if isinstance(body, dict):
+        if isinstance(body.get("detail"), str):
+            public = body["detail"]
+            code = body.get("code", code)
+            retryable = body.get("retryable")
+        elif isinstance(body.get("error"), dict):
+            public = str(body["error"].get("message", public))
+    kind = ERRORS.get(code, InvalidRequest if status < 500 else Internal)
+    retry_after = headers.get("retry-after", "")
+    return kind(
+        public,
+        retryable=retryable if isinstance(retryable, bool) else None,
+        retry_after_s=float(retry_after) if retry_after.isdigit() else None,
+    )
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+class _translated:  # noqa: N801 - a context manager that reads like the functions around it
+    """Turns httpx's errors into ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+            raise Unavailable(
+                "The platform cannot be reached: is it running? `slipway up` starts it.", detail=str(error)
+            ) from error
+        if isinstance(error, httpx.TimeoutException):
+            raise DeadlineExceeded("The platform took too long to answer.", detail=str(error)) from error
+        if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+            raise InvalidRequest("The address is not a URL like http://127.0.0.1:8700.", detail=str(error)) from error
+        if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError | httpx.CloseError):
+            raise Unavailable("The platform closed the connection before it answered.", detail=str(error)) from error
+        if isinstance(error, httpx.HTTPError):
+            raise UpstreamFailed("The platform's answer could not be read.", detail=str(error)) from error
