@@ -1,0 +1,146 @@
+"""Builds what every part is wired from: manifest, stores, secrets, authenticator, and where the other parts are."""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from slipway.app.home import Home
+from slipway.base.clock import SystemClock
+from slipway.base.errors import Misconfigured
+from slipway.manifest.catalog import CATALOG
+from slipway.manifest.loading import default_manifest, load
+from slipway.manifest.schema import Manifest
+from slipway.runtime.authentication.internal import InternalTokens
+from slipway.runtime.authentication.verification import Verification, open_verification
+from slipway.runtime.database import Database
+from slipway.runtime.migrations import migrate
+from slipway.runtime.objects.stores import open_objects
+from slipway.runtime.part import Address, Foundation
+from slipway.runtime.postgres import EmbeddedPostgres, supervise
+from slipway.runtime.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+MANIFEST_NAME = "slipway.yaml"
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The database of this process: its addresses, and what keeps an embedded one alive."""
+
+    app_url: str
+    owner_url: str
+    keep_alive: Callable[[], Awaitable[None]] | None
+
+
+def load_manifest(settings: Settings) -> Manifest:
+    """The manifest that settings name, or `slipway.yaml` here, or the default one; raises Misconfigured."""
+    path = settings.manifest
+    if path is None and Path(MANIFEST_NAME).exists():
+        path = Path(MANIFEST_NAME)
+    if path is None:
+        if settings.environment is not None:
+            raise Misconfigured(
+                f"There is no {MANIFEST_NAME} here, so there is no environment {settings.environment!r}."
+            )
+        return default_manifest()
+    return load(path, settings.environment).manifest
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings, home: Home) -> AsyncIterator[Stores]:
+    """The PostgreSQL that settings name, or the embedded one of the home, started here and stopped at the end."""
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        owner = settings.database_owner_url.get_secret_value() if settings.database_owner_url else url
+        yield Stores(url, owner, None)
+        return
+    server = EmbeddedPostgres(home.path)
+    addresses = await asyncio.to_thread(server.start)
+
+    async def keep_alive() -> None:
+        await supervise(server, on_restart=lambda: _log.warning("PostgreSQL had died and was started again"))
+
+    try:
+        yield Stores(addresses.app_url, addresses.owner_url, keep_alive)
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+def secrets_of(settings: Settings, home: Home) -> list[bytes]:
+    """The platform's secrets, newest first: from settings, or the home's own.
+
+    Raises Misconfigured when processes must share one and none is set.
+    """
+    if settings.secret_key is None:
+        if settings.database_url is not None and any(settings.peer_url(name) for name in CATALOG):
+            raise Misconfigured(
+                "Parts in several processes need a common SLIPWAY_SECRET_KEY: write one with `openssl rand -base64 48`."
+            )
+        return [home.secret()]
+    secrets = []
+    for text in settings.secret_key.get_secret_value().split(","):
+        try:
+            secrets.append(base64.b64decode(text.strip(), validate=True))
+        except (binascii.Error, ValueError):
+            secrets.append(text.strip().encode())
+    return secrets
+
+
+def addresses_of(settings: Settings, names: Sequence[str], socket: Path) -> Mapping[str, Address]:
+    """Where each part is: behind the socket of this process, or at the URL that settings give."""
+    addresses = {name: Address("http://parts", socket) for name in names}
+    for name in CATALOG:
+        url = settings.peer_url(name)
+        if url is not None and name not in addresses:
+            addresses[name] = Address(url.rstrip("/"))
+    return addresses
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """A foundation with what must run beside it."""
+
+    foundation: Foundation
+    verification: Verification
+    keep_alive: Callable[[], Awaitable[None]] | None
+
+
+@asynccontextmanager
+async def open_foundation(
+    settings: Settings, manifest: Manifest, home: Home, names: Sequence[str], socket: Path, url: str
+) -> AsyncIterator[Grounds]:
+    """Opens every store in order, migrates, and closes them in reverse."""
+    async with contextlib.AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(open_stores(settings, home))
+        applied = await asyncio.to_thread(migrate, stores.owner_url)
+        if applied:
+            _log.info("migrated the database: %s", ", ".join(applied))
+        database = await Database.open(stores.app_url, max_connections=settings.database_pool_size)
+        stack.push_async_callback(database.close)
+        secrets = secrets_of(settings, home)
+        objects = await open_objects(settings, home.path, secrets, url)
+        tokens = InternalTokens(secrets)
+        verification = await open_verification(database, tokens, manifest, secrets, url)
+        stack.push_async_callback(verification.close)
+        foundation = Foundation(
+            settings=settings,
+            manifest=manifest,
+            database=database,
+            database_url=stores.app_url,
+            database_owner_url=stores.owner_url,
+            objects=objects,
+            authenticator=verification,
+            tokens=tokens,
+            secrets=secrets,
+            addresses=addresses_of(settings, names, socket),
+            url=url,
+            clock=SystemClock(),
+        )
+        yield Grounds(foundation, verification, stores.keep_alive)

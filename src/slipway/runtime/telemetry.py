@@ -1,0 +1,106 @@
+"""Logs as one JSON object a line on stderr, and OpenTelemetry traces when an OTLP endpoint is set.
+
+Log lines hold no request bodies and no credentials. Without an endpoint the tracing library is never imported.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+
+FinishSpan = Callable[[str, int], None]
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON; fields given as `extra` become keys."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD and value is not None}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure_logs(level: str) -> None:
+    """Sends every logger's lines to stderr as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for chatty in ("httpx", "httpcore", "alembic", "procrastinate", "botocore", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class _Tracing:
+    """Whether tracing is on; set once by `configure_traces`."""
+
+    tracer: Any = None
+    provider: Any = None
+
+
+def configure_traces(endpoint: str, service: str) -> None:
+    """Exports a span for each request to `endpoint` (OTLP over HTTP, W3C trace context)."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    url = endpoint.rstrip("/")
+    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    provider.add_span_processor(
+        BatchSpanProcessor(OTLPSpanExporter(endpoint=url if url.endswith("/v1/traces") else f"{url}/v1/traces"))
+    )
+    _Tracing.provider = provider
+    _Tracing.tracer = provider.get_tracer("slipway")
+
+
+def close_traces() -> None:
+    """Sends what is still held back."""
+    if _Tracing.provider is not None:
+        _Tracing.provider.shutdown()
+        _Tracing.provider = _Tracing.tracer = None
+
+
+@contextmanager
+def server_span(scope: MutableMapping[str, Any]) -> Iterator[FinishSpan]:
+    """A span around one request that goes on the caller's trace; costs nothing when tracing is off."""
+    if _Tracing.tracer is None:
+        yield lambda _route, _status: None
+        return
+    from opentelemetry import propagate, trace
+
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    parent = propagate.extract(headers)
+    with _Tracing.tracer.start_as_current_span(
+        scope["method"], context=parent, kind=trace.SpanKind.SERVER, attributes={"http.request.method": scope["method"]}
+    ) as span:
+
+        def finish(route: str, status: int) -> None:
+            span.update_name(f"{scope['method']} {route}")
+            span.set_attribute("http.route", route)
+            span.set_attribute("http.response.status_code", status)
+
+        yield finish
+
+
+def trace_headers() -> dict[str, str]:
+    """Headers that carry the current trace on to another part; empty when tracing is off."""
+    if _Tracing.tracer is None:
+        return {}
+    from opentelemetry import propagate
+
+    headers: dict[str, str] = {}
+    propagate.inject(headers)
+    return headers
