@@ -21,6 +21,7 @@ class Origin:
     source: str
     line: int = 0
     column: int = 0
+    scalar: bool = False  # then what the schema makes of it (`daily: 35d` → `daily.keep`) came from here as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def _merge(path: Path, base: Node | None, over: Node | None, source: str, origin
 
 def _taken(path: Path, node: Node, source: str, origins: dict[Path, Origin]) -> Any:
     """All of `node`, which comes from one place."""
-    origins[path] = Origin(source, node.line, node.column)
+    origins[path] = Origin(source, node.line, node.column, not isinstance(node.value, dict | list))
     if isinstance(node.value, dict):
         return {key: _taken((*path, key), child, source, origins) for key, child in node.value.items()}
     if isinstance(node.value, list):

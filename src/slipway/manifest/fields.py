@@ -47,20 +47,22 @@ def nearest(word: str, known: tuple[str, ...]) -> str | None:
 @cache
 def places(key: str) -> tuple[str, ...]:
     """Sections elsewhere in the schema that do know `key`."""
-    return tuple(where for where, model in _models() if where and key in model.model_fields)
+    return tuple(where for where, model in models() if where and key in model.model_fields)
 
 
 @cache
-def _models() -> tuple[tuple[str, type[BaseModel]], ...]:
+def models() -> tuple[tuple[str, type[BaseModel]], ...]:
+    """Every section of the schema with the path where it stands, `<name>` and `[]` for entries; the manifest first."""
     found: list[tuple[str, type[BaseModel]]] = []
     waiting: list[tuple[str, Any]] = [("", Manifest)]
     while waiting:
-        where, kind = waiting.pop(0)
+        where, kind = waiting.pop()
         kind = inner(kind)
         if _is_model(kind):
             found.append((where, kind))
             prefix = f"{where}." if where else ""
-            waiting.extend((prefix + name, field.annotation) for name, field in kind.model_fields.items())
+            below = [(prefix + name, field.annotation) for name, field in kind.model_fields.items()]
+            waiting.extend(reversed(below))  # popped from the end, so that sections come in the order of the schema
         elif get_origin(kind) is Mapping:
             waiting.append((f"{where}.<name>", get_args(kind)[1]))
         elif get_origin(kind) is tuple:

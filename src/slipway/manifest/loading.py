@@ -5,6 +5,7 @@ refuse leaves as ManifestProblems; nothing is returned half checked.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -18,6 +19,7 @@ from slipway.manifest.fields import nearest
 from slipway.manifest.problems import Finding, ManifestProblems, Path, Problem, path_text
 from slipway.manifest.rules import rulebook
 from slipway.manifest.schema import ENVIRONMENT_ONLY_KEYS, FIXED_KEYS, Manifest
+from slipway.manifest.sections.section import NAME_PATTERN
 from slipway.manifest.source import SIZE_MAX_BYTES, Node, Unreadable, read
 
 
@@ -32,7 +34,10 @@ class Loaded:
 
     def origin(self, path: str) -> Origin:
         """Where the value at `path` (dotted) came from; what the file does not say is a default."""
-        return self.origins.get(path, Origin(DEFAULT))
+        if path in self.origins:
+            return self.origins[path]
+        above = self.origins.get(path.rpartition(".")[0])
+        return above if above is not None and above.scalar else Origin(DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +70,15 @@ class Document:
     def check(self) -> tuple[Loaded, ...]:
         """The base and every environment; raises ManifestProblems with the problems of all of them."""
         loaded: list[Loaded] = []
+        base: frozenset[Problem] = frozenset()
         problems: set[Problem] = set()
         for environment in (None, *self.environments):
             try:
                 loaded.append(self.loaded(environment))
             except ManifestProblems as refused:
-                problems.update(refused.problems)
+                if environment is None:
+                    base = frozenset(refused.problems)
+                problems.update(p if p in base else p.within(environment) for p in refused.problems)
         if problems:
             raise ManifestProblems(self.file, tuple(sorted(problems)))
         return tuple(loaded)
@@ -161,6 +169,9 @@ def _content(file: FilePath) -> str:
 
 def _environment_problems(name: str, node: Node) -> Iterator[Problem]:
     path = ("environments", name)
+    if not re.fullmatch(NAME_PATTERN, name):
+        message = "this cannot be the name of an environment: write lower-case words joined by dashes"
+        yield Problem(node.line, node.column, path_text(path), message)
     if not isinstance(node.value, dict):
         yield Problem(node.line, node.column, path_text(path), "keys and values are due here: write {} for no override")
         return

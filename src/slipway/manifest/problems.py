@@ -4,7 +4,7 @@ Made by `source` (the text), `loading` (the shape) and `rules` (the meaning); sh
 every start that is given a manifest. A message never repeats a value that may be a secret.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slipway.base.errors import Misconfigured
 
@@ -27,6 +27,12 @@ class Problem:
     column: int
     path: str
     message: str
+
+    def within(self, environment: str | None) -> "Problem":
+        """The same, saying that it shows in one environment only, unless its path already does."""
+        if environment is None or self.path.startswith("environments"):
+            return self
+        return replace(self, message=f"{self.message} (in the environment {environment})")
 
     def text(self, file: str) -> str:
         """One line: `file:line:column: path: message`."""

@@ -12,7 +12,8 @@ from slipway.manifest.sections.services import Service
 _STORE_IMAGES: Final = frozenset(
     {
         "redis", "valkey", "memcached", "postgres", "postgresql", "pgvector", "mysql", "mariadb", "mongo", "mongodb",
-        "qdrant", "weaviate", "milvus", "chroma", "elasticsearch", "opensearch", "neo4j", "minio", "cassandra", "clickhouse",
+        "qdrant", "weaviate", "milvus", "chroma", "elasticsearch", "opensearch", "neo4j", "minio", "cassandra",
+        "clickhouse",
     }
 )  # fmt: skip
 _STORE_PORTS: Final = {

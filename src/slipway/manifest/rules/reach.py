@@ -9,6 +9,9 @@ measures them and these constants then follow the measurement.
 - Aurora global database (`copy_to_recovery_region`): storage-level copy, lag typically under a second
   (Aurora User Guide, Using Aurora Global Database); counted as 5 m, because the lag is alarmed on, not
   bounded. The secondary has no instance while idle: detach, promote and create one, counted as 30 m.
+  Copies that AWS Backup makes of a continuous backup in another region are snapshots at the plan's interval,
+  without point-in-time recovery (AWS Backup guide, Copying continuous backups), so they count as backups below.
+- Neptune keeps continuous backups as Aurora does: the same figures when the store is lost.
 - S3 versioning: an overwritten or deleted object is still there: nothing lost, 1 h counted for the work. S3
   Replication Time Control: 99.9 % of objects within 15 minutes by its service level agreement: 15 m lost;
   the bucket is simply there.
@@ -80,7 +83,7 @@ def reaches(manifest: Manifest) -> Iterator[Reach]:
                 "write search: pgvector, which is recovered with postgres",
             )  # fmt: skip
         if manifest.data.graph == "neptune":
-            yield _by_backup("neptune", backups, loss, "write graph: postgres, which is recovered with postgres")
+            yield _neptune(backups, loss)
 
 
 def _postgres(postgres: Postgres, backups: Backups, loss: str) -> Reach:
@@ -97,19 +100,27 @@ def _postgres(postgres: Postgres, backups: Backups, loss: str) -> Reach:
     return _by_backup("postgres", backups, loss, "write data.postgres.copy_to_recovery_region: true")
 
 
+def _neptune(backups: Backups, loss: str) -> Reach:
+    instead = "write graph: postgres, which is recovered with postgres"
+    if loss == STORE_LOST:
+        return Reach("neptune", loss, POINT_IN_TIME_RPO, _served(POINT_IN_TIME_RTO), "point-in-time recovery", instead)
+    return _by_backup("neptune", backups, loss, instead)
+
+
 def _objects(objects: Objects, backups: Backups, loss: str) -> Reach:
-    if loss == STORE_LOST and objects.versioning:
+    if not objects.versioning:  # both S3 replication and AWS Backup for S3 require a versioned bucket
+        return Reach("objects", loss, None, None, "no older versions", "write data.objects.versioning: true")
+    if loss == STORE_LOST:
         return Reach(
             "objects", loss, NOTHING, _served(VERSIONS_RTO), "older versions of each object",
             "no faster means is known to Slipway; write an objective that can be reached",
         )  # fmt: skip
-    if loss == REGION_LOST and objects.copy_to_recovery_region:
+    if objects.copy_to_recovery_region:
         return Reach(
             "objects", loss, REPLICATION_RPO, _served(NOTHING), "replication to the recovery region",
             "no faster means is known to Slipway; write an objective that can be reached",
         )  # fmt: skip
-    key = "versioning" if loss == STORE_LOST else "copy_to_recovery_region"
-    return _by_backup("objects", backups, loss, f"write data.objects.{key}: true")
+    return _by_backup("objects", backups, loss, "write data.objects.copy_to_recovery_region: true")
 
 
 def _by_backup(store: str, backups: Backups, loss: str, instead: str) -> Reach:

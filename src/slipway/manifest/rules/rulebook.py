@@ -30,7 +30,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(("components", "services", "data"), needs.names_taken),
     Rule(("services",), exposure.store_routes),
     Rule(("services",), exposure.routes_taken),
-    Rule(("region", "recovery"), objectives.recovery_region),
+    Rule(("data", "region", "recovery"), objectives.recovery_region),
     Rule(("data", "recovery"), objectives.missed),
     Rule(("data", "recovery"), objectives.gaps_named),
 )

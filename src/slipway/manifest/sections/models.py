@@ -23,8 +23,8 @@ def _variable_name(given: object) -> object:
         raise PydanticCustomError(
             "variable_name",
             "this is not the name of an environment variable: export the secret as a variable and write the "
-            "variable's name, like OPENAI_API_KEY. If this was the secret itself, replace it at its provider: it has been "
-            "in a file",
+            "variable's name, like OPENAI_API_KEY. If this was the secret itself, replace it at its provider: it "
+            "has been in a file",
         )
     return given
 
@@ -32,7 +32,7 @@ def _variable_name(given: object) -> object:
 SecretVariable = Annotated[
     str,
     BeforeValidator(_variable_name),
-    Field(pattern=r"^[A-Z][A-Z0-9_]{0,79}$", examples=["OPENAI_API_KEY"]),
+    Field(json_schema_extra={"pattern": "^[A-Z][A-Z0-9_]{0,79}$", "examples": ["OPENAI_API_KEY"]}),
 ]
 
 
@@ -51,7 +51,9 @@ def _checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
-BaseUrl = Annotated[str, AfterValidator(_checked_url), Field(pattern="^https?://", max_length=2000)]
+BaseUrl = Annotated[
+    str, AfterValidator(_checked_url), Field(max_length=2000, json_schema_extra={"pattern": "^https?://"})
+]
 Provider = Literal["openai", "extractive", "minilm", "bedrock"]
 
 

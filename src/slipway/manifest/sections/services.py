@@ -45,7 +45,7 @@ class Service(Section):
     count: int = Field(default=1, ge=0, le=1000, description="Copies that run.")
     needs: tuple[Name, ...] = Field(
         default=(),
-        description="Stores, components and other services that it calls; each gives the edge, address and credentials.",
+        description="Stores, components and other services that it calls; each gives edge, address and credentials.",
     )
     run: str | None = Field(
         default=None, min_length=1, description="The command that starts it on a laptop, in the image's folder."
