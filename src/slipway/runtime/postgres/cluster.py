@@ -178,7 +178,7 @@ class Cluster:
         self._socket_record.unlink(missing_ok=True)
 
     def log_sizes(self) -> dict[Path, int]:
-        """How long the log files are now, for `log_since`. The file of the start is always read from its begin."""
+        """How long the log files are now, for `log_since`; `start.log` begins anew with each start."""
         return {path: path.stat().st_size for path in self.log.glob("postgresql-*.log")}
 
     def log_since(self, sizes: dict[Path, int], limit: int = 4000) -> str:

@@ -94,9 +94,7 @@ def initdb_user() -> ServerUser:
     return ServerUser(nobody.pw_uid, nobody.pw_gid, switch=True)
 
 
-def launch_as(
-    user: ServerUser, arguments: list[str], installation: Installation, folders: Iterable[Path]
-) -> Launch:
+def launch_as(user: ServerUser, arguments: list[str], installation: Installation, folders: Iterable[Path]) -> Launch:
     """How to start a program that works in `folders` as `user`, with no more rights than it takes."""
     keywords: dict[str, Any] = {"env": _ENVIRONMENT}
     if not user.switch:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _POLL_S = 0.01
+_DYING_S = 2.0  # arbitrary
 
 
 @dataclass(frozen=True)
@@ -61,20 +62,24 @@ class ServerProcesses:
             time.sleep(_POLL_S)
 
     def stale_file_remove(self) -> None:
-        """Remove a postmaster.pid whose number now belongs to a program of another kind.
+        """Remove a postmaster.pid whose number now belongs to a zombie or to a program of another kind.
 
         PostgreSQL takes any living process of its own user for its predecessor and would never start again:
         in a container the same small numbers come back at each start. A number that nobody has, it clears
         away itself.
         """
         pid = postmaster_file(self.data)[0]
-        process = _process(pid) if pid is not None else None
+        deadline = time.monotonic() + _DYING_S
+        while (process := _process(pid) if pid is not None else None) is not None and process.dying:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_POLL_S)
         if process is not None and not self._is_ours(process):
             (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _is_postmaster(self, process: "_Process") -> bool:
         words = process.command
-        if process.uid != self.uid:
+        if process.ended or process.uid != self.uid:
             return False
         if len(words) == 1:  # a line of `ps`, which does not say where an argument ends
             return words[0].startswith("/") and f"/postgres -D {self.data} -c " in words[0]
@@ -82,7 +87,7 @@ class ServerProcesses:
 
     def _is_ours(self, process: "_Process") -> bool:
         title = f"postgres: {self.cluster_name}:"
-        titled = process.uid == self.uid and process.command[0].startswith(title)
+        titled = not process.ended and process.uid == self.uid and process.command[0].startswith(title)
         return titled or self._is_postmaster(process)
 
 
@@ -90,7 +95,13 @@ class ServerProcesses:
 class _Process:
     pid: int
     uid: int
+    ended: bool  # a zombie: nobody has asked for its end yet
     command: list[str]
+
+    @property
+    def dying(self) -> bool:
+        """Killed and without memory already, but not a zombie yet: this takes milliseconds."""
+        return not self.ended and self.command == [""]
 
 
 def postmaster_file(data: Path) -> tuple[int | None, str]:
@@ -121,7 +132,7 @@ def _processes() -> Iterator[_Process]:
 
 
 def _process(pid: int) -> _Process | None:
-    """The process, None when it has ended (a zombie has)."""
+    """The process, None when there is none with this number."""
     if not _PROC.joinpath("self").exists():
         return next(_listed("-p", str(pid)), None)
     try:
@@ -130,9 +141,8 @@ def _process(pid: int) -> _Process | None:
     except OSError:
         return None
     facts = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    if facts["State"].split()[0] in "ZX":
-        return None
-    return _Process(pid, int(facts["Uid"].split()[1]), os.fsdecode(command).rstrip("\0").split("\0"))
+    ended = facts["State"].split()[0] in "ZX"
+    return _Process(pid, int(facts["Uid"].split()[1]), ended, os.fsdecode(command).rstrip("\0").split("\0"))
 
 
 def _listed(*selection: str) -> Iterator[_Process]:
@@ -146,5 +156,4 @@ def _listed(*selection: str) -> Iterator[_Process]:
     )
     for line in listing.stdout.splitlines():
         pid, uid, state, command = line.split(None, 3)
-        if not state.startswith("Z"):
-            yield _Process(int(pid), int(uid), [command])
+        yield _Process(int(pid), int(uid), state.startswith("Z"), [command])

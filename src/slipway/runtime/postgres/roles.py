@@ -19,10 +19,7 @@ _LOGIN = "LOGIN NOSUPERUSER NOCREATEDB NOREPLICATION NOBYPASSRLS"
 def roles_ensure(connection: psycopg.Connection, passwords: Passwords) -> None:
     """Create the roles and the database if they are missing, as the superuser, outside a transaction."""
     present = {
-        name
-        for (name,) in connection.execute(
-            "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [[OWNER, APP]]
-        )
+        name for (name,) in connection.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [[OWNER, APP]])
     }
     # The owner creates `slipway_platform` in the migrations. The app inherits nothing: it has to take a role
     # on purpose.
@@ -53,6 +50,4 @@ def extension_ensure(connection: psycopg.Connection) -> None:
 def _role_create(connection: psycopg.Connection, role: str, rights: str, password: str) -> Query:
     # Hashed here, so that no statement ever carries a password in clear.
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    return sql.SQL("CREATE ROLE {} {} PASSWORD {}").format(
-        sql.Identifier(role), sql.SQL(rights), sql.Literal(verifier)
-    )
+    return sql.SQL("CREATE ROLE {} {} PASSWORD {}").format(sql.Identifier(role), sql.SQL(rights), sql.Literal(verifier))

@@ -35,6 +35,18 @@ _REST_GRACE_S = 1.0  # a child of a killed postmaster notices it within millisec
 _LOCK_WAIT_S = _READY_DEADLINE_S + 30
 
 
+# What the server says when a killed predecessor is not all gone yet; it is, a moment later.
+_NOT_ALL_GONE = ("pre-existing shared memory block", "lock file")
+_NOT_ALL_GONE_TRIES = 20
+
+
+class _Postmaster(subprocess.Popen[bytes]):
+    """A child that may outlive its object and this process, so that dropping it is nothing to warn about."""
+
+    def __del__(self) -> None:
+        return
+
+
 @dataclass(frozen=True)
 class EmbeddedAddresses:
     """Connection URLs of the two roles; they carry passwords, so they are neither printed nor logged."""
@@ -49,7 +61,7 @@ class EmbeddedPostgres:
     def __init__(self, home: Path) -> None:
         self._cluster = Cluster(home)
         self._turn = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: _Postmaster | None = None
 
     @property
     def pid(self) -> int | None:
@@ -79,7 +91,7 @@ class EmbeddedPostgres:
             user = server_user_of(self._cluster.data)
             socket = self._cluster.socket_prepare(user)
             if not self._adopt(user, socket, passwords):
-                self._launch(installation, user, socket, passwords)
+                self._launch_until_alone(installation, user, socket, passwords)
             return EmbeddedAddresses(
                 app_url=_url(APP, passwords.app, socket), owner_url=_url(OWNER, passwords.owner, socket)
             )
@@ -123,12 +135,27 @@ class EmbeddedPostgres:
         self._end(processes)
         return False
 
-    def _launch(
+    def _launch_until_alone(
         self, installation: Installation, user: ServerUser, socket: Path, passwords: Passwords
     ) -> None:
+        """Launch; again while something of a killed predecessor is in the way."""
+        for left in reversed(range(_NOT_ALL_GONE_TRIES)):
+            try:
+                self._launch(installation, user, socket, passwords)
+            except Unavailable as error:
+                if not left or not any(reason in error.detail for reason in _NOT_ALL_GONE):
+                    raise
+            else:
+                return
+            time.sleep(_READY_POLL_S * 5)
+
+    def _launch(self, installation: Installation, user: ServerUser, socket: Path, passwords: Passwords) -> None:
         processes = ServerProcesses(self._cluster.data, user.uid)
+        if self._child is not None:  # nothing was adopted, so it is dead or dying
+            self._end(processes)
         processes.rest_end(_REST_GRACE_S)
         processes.stale_file_remove()
+        (socket / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
         self._cluster.log_prepare(user)
         arguments = [str(installation.postgres), "-D", str(self._cluster.data)]
         arguments += parameters(socket=socket, log=self._cluster.log, cluster_name=processes.cluster_name)
@@ -138,7 +165,7 @@ class EmbeddedPostgres:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
             output = os.open(self._cluster.log / "start.log", flags, 0o600)
             try:
-                child = subprocess.Popen(  # noqa: S603 (our own programs and arguments)
+                child = _Postmaster(
                     launch.arguments,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -214,9 +241,7 @@ def _complete(socket: Path, passwords: Passwords) -> bool:
         with contextlib.closing(_connect(socket, passwords, DATABASE)) as connection:
             extension_ensure(connection)
     except psycopg.errors.DiskFull as error:
-        raise StorageFull(
-            "The database cannot start: no room is left on the device.", detail=str(error)
-        ) from error
+        raise StorageFull("The database cannot start: no room is left on the device.", detail=str(error)) from error
     except psycopg.OperationalError as error:
         if "password authentication failed" in str(error):
             raise Misconfigured(
@@ -226,9 +251,7 @@ def _complete(socket: Path, passwords: Passwords) -> bool:
             ) from error
         return False
     except psycopg.Error as error:
-        raise Unavailable(
-            "The roles of the embedded PostgreSQL could not be set up.", detail=str(error)
-        ) from error
+        raise Unavailable("The roles of the embedded PostgreSQL could not be set up.", detail=str(error)) from error
     return True
 
 

@@ -19,9 +19,7 @@ _DEATHS_MAX = 5
 _DEATHS_WITHIN_S = 60.0
 
 
-async def supervise(
-    postgres: EmbeddedPostgres, on_restart: Callable[[EmbeddedAddresses], None] | None = None
-) -> None:
+async def supervise(postgres: EmbeddedPostgres, on_restart: Callable[[EmbeddedAddresses], None] | None = None) -> None:
     """Start the server again whenever its postmaster dies, until cancelled; then no start is left under way.
 
     `on_restart` gets the addresses after each restart. Raises what `start` raises when it cannot help to try
