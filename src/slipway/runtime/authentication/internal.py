@@ -1,8 +1,9 @@
 """Internal tokens: what a call between parts carries when one part acts for somebody (RFC 8693 `act`).
 
 Symmetric on purpose: every process of one platform both signs and verifies, with a key derived from the secret they
-share (`SLIPWAY_SECRET_KEY`, or `secret.key` in the home). A token lives for five minutes and carries no more scopes than
-the call needs. Several secrets may be given: the first signs, each verifies, so a secret is rotated without a pause.
+share (`SLIPWAY_SECRET_KEY`, or `secret.key` in the home). A token lives for five minutes and carries no more scopes
+than the call needs. Several secrets may be given: the first signs, each verifies, so a secret is rotated without a
+pause.
 """
 
 import time
