@@ -1,0 +1,1 @@
+"""Sessions and their messages: what was said, in order, never changed."""
