@@ -245,8 +245,9 @@ def text_error(text: str, what: str) -> SlipwayError:
     """The error of ours for what the system or a PostgreSQL program printed."""
     if "No space left on device" in text or "Disk quota exceeded" in text:
         return StorageFull(f"{what}: no room is left on the device.", detail=text)
-    reason = next((line for line in reversed(text.splitlines()) if "rror" in line or "FATAL" in line), "")
-    return Misconfigured(f"{what}: {reason.strip() or 'see the detail'}", detail=text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = [line for line in lines if "rror" in line or "FATAL" in line] or lines or ["it ended without a word"]
+    return Misconfigured(f"{what}: {said[-1]}", detail=text)
 
 
 def _lock_taken(descriptor: int) -> bool:

@@ -30,7 +30,7 @@ _UIDS = range(60578, 61184)
 _PROGRAM_FOLDERS = "/usr/bin:/bin:/usr/sbin:/sbin"
 # The caller's environment stays out: PGDATA, PGOPTIONS or a locale of the person would change the server.
 _ENVIRONMENT = {"PATH": _PROGRAM_FOLDERS, "LC_ALL": "C", "TZ": "UTC"}
-_CAPABILITY_BITS = {"dac_override": 1, "dac_read_search": 2}  # linux/capability.h
+_CAPABILITY_BITS = {"dac_override": 1, "dac_read_search": 2, "setpcap": 8}  # linux/capability.h
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,13 @@ def server_user_of(data: Path) -> ServerUser:
 def initdb_user() -> ServerUser:
     """The user that `initdb` runs as: this one, or `nobody` for root, as it insists on a user with a name."""
     if os.geteuid() != 0:
+        try:
+            pwd.getpwuid(os.geteuid())
+        except KeyError as error:
+            raise Misconfigured(
+                f"The user id {os.geteuid()} has no name on this system (no line in /etc/passwd), and PostgreSQL makes a "
+                "database only for a user with a name. Give it one, or give the URL of a PostgreSQL server of your own."
+            ) from error
         return ServerUser(os.geteuid(), os.getegid(), switch=False)
     try:
         nobody = pwd.getpwnam("nobody")
@@ -99,8 +106,8 @@ def launch_as(user: ServerUser, arguments: list[str], installation: Installation
     keywords: dict[str, Any] = {"env": _ENVIRONMENT}
     if not user.switch:
         return Launch(arguments, keywords)
-    capability = _capability_needed(user, installation, list(folders))
-    if capability is None:
+    grants = _grants_needed(user, installation, list(folders))
+    if not grants:
         return Launch(arguments, {**keywords, "user": user.uid, "group": user.gid, "extra_groups": []})
     setpriv = shutil.which("setpriv", path=_PROGRAM_FOLDERS)
     if setpriv is None:
@@ -110,8 +117,7 @@ def launch_as(user: ServerUser, arguments: list[str], installation: Installation
             "normal user."
         )
     prefix = [setpriv, f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups", "--no-new-privs"]
-    prefix += [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
-    return Launch([*prefix, *arguments], keywords)
+    return Launch([*prefix, *grants, *arguments], keywords)
 
 
 def _named(number: int) -> bool:
@@ -124,29 +130,33 @@ def _named(number: int) -> bool:
     return False
 
 
-def _capability_needed(user: ServerUser, installation: Installation, folders: list[Path]) -> str | None:
-    """The smallest capability with which `user` reaches everything, None when it needs none."""
+def _grants_needed(user: ServerUser, installation: Installation, folders: list[Path]) -> list[str]:
+    """The arguments of setpriv with which `user` reaches everything and no more; empty when it needs none."""
     programs = (installation.initdb, installation.postgres)
-    wants_execute = not all(_allows(program.stat(), user, "x") for program in programs)
-    wants_read = not all(_allows(sample.stat(), user, "r") for sample in installation.samples)
-    roads = {parent for sample in installation.samples for parent in sample.parents}
-    roads |= {parent for folder in folders for parent in folder.parents}
-    wants_road = not all(_allows(road.stat(), user, "x") for road in roads)
-    if not (wants_execute or wants_read or wants_road):
-        return None
-    # Only dac_override may execute what its mode denies (a wheel installed under umask 077). A container of
+    tree = {parent for sample in installation.samples for parent in sample.parents}
+    roads = {parent for folder in folders for parent in folder.parents}
+    execute = not all(_allows(program.stat(), user, "x") for program in programs)
+    read = not all(_allows(sample.stat(), user, "r") for sample in installation.samples)
+    programs_closed = execute or read or not all(_allows(folder.stat(), user, "x") for folder in tree)
+    if not programs_closed and all(_allows(road.stat(), user, "x") for road in roads):
+        return []
+    # Only dac_override may execute what its mode denies (a wheel installed under umask 077). A container with
     # Docker's default set has dac_override alone.
-    wanted = ["dac_override"] if wants_execute else ["dac_read_search", "dac_override"]
+    wanted = ["dac_override"] if execute else ["dac_read_search", "dac_override"]
     held = _capabilities_held()
-    for capability in wanted:
-        if held >> _CAPABILITY_BITS[capability] & 1:
-            return capability
-    raise Misconfigured(
-        "Started as root, the embedded PostgreSQL runs as another user, which cannot enter the home folder "
-        "or the Python environment, and this process may not grant it that. Run Slipway as a normal user, or "
-        "put both below folders that others may enter (mode 0711).",
-        detail=f"none of {wanted} in CapPrm {held:#x}",
-    )
+    capability = next((name for name in wanted if held >> _CAPABILITY_BITS[name] & 1), None)
+    if capability is None or (programs_closed and not held >> _CAPABILITY_BITS["setpcap"] & 1):
+        raise Misconfigured(
+            "Started as root, the embedded PostgreSQL runs as another user, which cannot enter the home folder "
+            "or the Python environment, and this process may not grant it that. Run Slipway as a normal user, or put "
+            "both below folders that others may enter (mode 0711).",
+            detail=f"{wanted} wanted, CapPrm {held:#x}",
+        )
+    grants = [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
+    if programs_closed:
+        # PostgreSQL checks its programs with access(2), which leaves capabilities out of account without this bit.
+        grants.append("--securebits=+no_setuid_fixup")
+    return grants
 
 
 def _capabilities_held() -> int:
