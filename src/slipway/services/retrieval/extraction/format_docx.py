@@ -57,7 +57,7 @@ def _read(archive: zipfile.ZipFile) -> ExtractedText:
     _parse(archive, "docProps/core.xml", properties, optional=True)
     text, headings = reader.blocks.finish()
     text = storable(text)
-    title = properties.title or reader.title or next((text[h.start : h.end] for h in headings), "")
+    title = properties.title.strip() or reader.title or next((text[h.start : h.end] for h in headings), "")
     return ExtractedText(text, single_page(text), storable(title), DOCX, headings)
 
 
@@ -138,7 +138,7 @@ class _Properties(_Target):
 
     def data(self, text: str) -> None:
         if self._inside:
-            self.title = (self.title + text).strip()
+            self.title += text
 
 
 class _Styles(_Target):

@@ -98,6 +98,9 @@ def page_lines(page: pypdfium2.PdfPage) -> list[Line]:
     lines: list[Line] = []
     for entry in entries:
         lines.extend(_table_rows(grids[entry], tables[entry]) if isinstance(entry, int) else [entry])
+    # Tools draw the footer before the body as often as after it; a reader meets it last.
+    if len(lines) > 2 and lines[0].baseline < min(line.baseline for line in lines[1:]):
+        lines.append(lines.pop(0))
     return lines
 
 

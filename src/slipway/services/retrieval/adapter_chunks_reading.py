@@ -1,0 +1,155 @@
+"""Reads what search ranks: counters, packed postings, nearest vectors, and the chunks that are shown (ADR 0010).
+
+Every statement names the tenant although row-level security would add it: the planner needs the constant to choose the
+tenant's own partial index. Lexemes are made by the server that made those of the chunks, never in this process.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from pgvector import HalfVector
+
+from slipway.base.callers import Caller
+from slipway.base.errors import NotFound
+from slipway.runtime.database import Connection, Database, one
+from slipway.services.retrieval.adapter_chunks import DEFAULT
+from slipway.services.retrieval.ranking import Numbers, Postings, Scores, Statistics
+from slipway.services.retrieval.search_ports import Found, Scope, Vector
+
+# Up to here every vector is compared: exact, and 2 to 6 ms (2026-11-21, ADR 0010). Above, a tenant gets an index.
+EXACT_CHUNKS: Final = 10_000
+EF_SEARCH: Final = 200
+_EVERYTHING: Final = (0, 2**63 - 1)
+
+_SCOPE: Final = """
+SELECT count(*) AS collections, coalesce(min(slot), 0) AS slot, coalesce(sum(chunk_count), 0)::bigint AS chunk_count,
+       coalesce(sum(lexeme_count), 0)::bigint AS lexeme_count, t.lexemes, t.occurrences
+FROM (SELECT coalesce(array_agg(lexeme), '{}') AS lexemes, coalesce(array_agg(cardinality(positions)), '{}') AS occurrences
+      FROM unnest(to_tsvector('english', %(query)s::text))) t
+LEFT JOIN collection c ON c.tenant_id = %(tenant)s AND (%(collection)s::text IS NULL OR c.name = %(collection)s::text)
+GROUP BY t.lexemes, t.occurrences
+"""
+
+# The three aggregates of a lexeme see its rows in one and the same order, whatever that is.
+_POSTINGS: Final = """
+SELECT lexeme, string_agg(int8send(block), ''::bytea) AS blocks, string_agg(int4send(length(packed)), ''::bytea) AS sizes,
+       string_agg(packed, ''::bytea) AS packed
+FROM posting WHERE tenant_id = %(tenant)s AND lexeme = ANY (%(lexemes)s) AND block BETWEEN %(first)s >> 10 AND %(last)s >> 10
+GROUP BY lexeme
+"""
+
+# Adding nothing to the distance keeps the planner from an index, which would not be exact.
+_NEAREST: Final = """
+SELECT number, -(embedding <#> %(vector)s) AS similarity FROM chunk_vector
+WHERE tenant_id = %(tenant)s AND number BETWEEN %(first)s AND %(last)s
+ORDER BY (embedding <#> %(vector)s){exactly} LIMIT %(depth)s
+"""
+_EXACT: Final = _NEAREST.format(exactly=" + 0")
+_INDEXED: Final = _NEAREST.format(exactly="")
+
+_SIMILARITIES: Final = """
+SELECT number, -(embedding <#> %(vector)s) AS similarity FROM chunk_vector
+WHERE tenant_id = %(tenant)s AND number = ANY (%(numbers)s)
+"""
+
+_FOUND: Final = """
+SELECT c.number, c.document_id, c.ordinal, d.title, c.page, c.start_char, c.end_char, c.text
+FROM chunk c JOIN published_document d ON d.tenant_id = c.tenant_id AND d.document_id = c.document_id
+WHERE c.tenant_id = %(tenant)s AND d.tenant_id = %(tenant)s AND c.number = ANY (%(numbers)s)
+"""
+
+
+class ChunkViews:
+    """Opens views of a tenant's chunks, each on a transaction of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextlib.asynccontextmanager
+    async def __call__(self, caller: Caller) -> AsyncIterator["ChunkView"]:
+        async with self._database.transaction(caller) as connection:
+            yield ChunkView(connection, caller)
+
+
+class ChunkView:
+    """One tenant's chunks as one transaction sees them."""
+
+    def __init__(self, connection: Connection, caller: Caller) -> None:
+        self._connection = connection
+        self._tenant = caller.tenant_id
+
+    async def scope(self, query: str, collection: str | None) -> Scope:
+        """What there is to search; raises NotFound when there is no such collection."""
+        cursor = await self._connection.execute(
+            _SCOPE, {"tenant": self._tenant, "query": query, "collection": collection}, binary=True
+        )
+        row = one(await cursor.fetchone())
+        if collection is not None and not row["collections"] and collection != DEFAULT:
+            raise NotFound(f"There is no collection {collection!r}.")
+        first, last = _EVERYTHING
+        if collection is not None:
+            first, last = row["slot"] << 32, ((row["slot"] + 1) << 32) - 1
+        return Scope(
+            first=first,
+            last=last,
+            statistics=Statistics(row["chunk_count"], row["lexeme_count"]),
+            indexed=row["chunk_count"] > EXACT_CHUNKS,
+            occurrences=dict(zip(row["lexemes"], row["occurrences"], strict=True)),
+        )
+
+    async def candidates(self, scope: Scope, query: Vector, depth: int) -> tuple[list[Postings], Numbers, Scores]:
+        """The postings of the query's lexemes, and the `depth` nearest chunks by cosine, nearest first."""
+        values = {
+            "tenant": self._tenant,
+            "lexemes": list(scope.occurrences),
+            "first": scope.first,
+            "last": scope.last,
+            "vector": HalfVector(query),
+            "depth": depth,
+        }
+        async with self._connection.pipeline():
+            lexical = await self._connection.execute(_POSTINGS, values, binary=True)
+            if scope.indexed:
+                await self._connection.execute(
+                    "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'strict_order', true)",
+                    (str(EF_SEARCH),),
+                )
+            nearest = await self._connection.execute(_INDEXED if scope.indexed else _EXACT, values, binary=True)
+        postings = [
+            Postings(scope.occurrences[row["lexeme"]], row["blocks"], row["sizes"], row["packed"])
+            for row in await lexical.fetchall()
+        ]
+        rows = await nearest.fetchall()
+        numbers = np.fromiter((row["number"] for row in rows), np.int64, len(rows))
+        return postings, numbers, np.fromiter((row["similarity"] for row in rows), np.float64, len(rows))
+
+    async def similarities(self, numbers: Numbers, query: Vector) -> dict[int, float]:
+        """The cosine of each of these chunks that is there."""
+        if not len(numbers):
+            return {}
+        rows = await self._rows(_SIMILARITIES, numbers=numbers.tolist(), vector=HalfVector(query))
+        return {row["number"]: row["similarity"] for row in rows}
+
+    async def chunks(self, numbers: Sequence[int]) -> list[Found]:
+        """These chunks, in the order asked."""
+        rows = {row["number"]: row for row in await self._rows(_FOUND, numbers=list(numbers))}
+        return [_found(rows[number]) for number in numbers if number in rows]
+
+    async def _rows(self, statement: str, **values: Any) -> list[dict[str, Any]]:
+        cursor = await self._connection.execute(statement, {"tenant": self._tenant, **values}, binary=True)
+        return await cursor.fetchall()
+
+
+def _found(row: dict[str, Any]) -> Found:
+    return Found(
+        number=row["number"],
+        document_id=row["document_id"],
+        ordinal=row["ordinal"],
+        title=row["title"],
+        page=row["page"],
+        start=row["start_char"],
+        end=row["end_char"],
+        text=row["text"],
+    )

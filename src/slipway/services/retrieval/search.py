@@ -1,0 +1,111 @@
+"""Search: a question to one tenant's chunks, answered by meaning and by words at once (ADR 0010).
+
+The routes call `search`; the benchmark and tests call `ranked` with a vector of their own. It refuses unknown
+collections. One transaction, so that the ranking and the texts that are shown belong together; the query is embedded
+before it, so that no connection waits for a model.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from prometheus_client import Histogram
+
+from slipway.api.documents import SearchRequest, SearchResponse, SearchResult
+from slipway.base.callers import Caller
+from slipway.base.errors import UpstreamFailed
+from slipway.services.retrieval.ranking import LexicalScores, Numbers, fused, order
+from slipway.services.retrieval.search_ports import Found, QueryEmbedder, Vector, View, Views
+
+DIMENSIONS: Final = 384
+# Chunks that each ranking puts forward; both scores of each are then known exactly. The largest `limit` must fit.
+DEPTH: Final = 100
+
+_SECONDS = Histogram(
+    "slipway_search_seconds",
+    "Time of one search by stage.",
+    ["stage"],
+    buckets=(0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.25, 0.5, 1, 2, 4),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One chunk with the score it was ordered by and its cosine to the query."""
+
+    chunk: Found
+    score: float
+    similarity: float
+
+
+class Search:
+    """Answers questions to a tenant's chunks."""
+
+    def __init__(self, views: Views, embedder: QueryEmbedder) -> None:
+        self._views = views
+        self._embedder = embedder
+
+    async def search(self, caller: Caller, request: SearchRequest) -> SearchResponse:
+        """The best chunks for the query; raises NotFound for an unknown collection."""
+        query = storable(request.query)
+        with _SECONDS.labels("embed").time():
+            embedded = await self._embedder.embed(caller, [query])
+        vector = _unit(embedded[0])
+        with _SECONDS.labels("rank").time():
+            ranked = await self.ranked(caller, query, vector, request.limit, request.collection)
+        return SearchResponse(results=[_result(item) for item in ranked])
+
+    async def ranked(
+        self, caller: Caller, query: str, vector: Vector, limit: int, collection: str | None = None
+    ) -> list[Ranked]:
+        """The `limit` best chunks by fused score; `vector` is float32[384] of length 1."""
+        async with self._views(caller) as view:
+            scope = await view.scope(query, collection)
+            if not scope.statistics.chunk_count:
+                return []
+            postings, nearest, cosines = await view.candidates(scope, vector, DEPTH)
+            lexical = LexicalScores(postings, scope.statistics)
+            similarity = dict(zip(nearest.tolist(), cosines.tolist(), strict=True))
+            missing = [number for number in lexical.best(DEPTH).tolist() if number not in similarity]
+            similarity |= await view.similarities(np.array(missing, np.int64), vector)
+            return await _shown(view, similarity, lexical, limit)
+
+
+def storable(text: str) -> str:
+    """The text as PostgreSQL takes it: without the zero character and halves of surrogate pairs."""
+    return text.replace("\x00", " ").encode("utf-8", "replace").decode("utf-8")
+
+
+async def _shown(view: View, similarity: dict[int, float], lexical: LexicalScores, limit: int) -> list[Ranked]:
+    numbers: Numbers = np.fromiter(similarity, np.int64, len(similarity))
+    cosines = np.clip(np.fromiter(similarity.values(), np.float64, len(similarity)), -1.0, 1.0)
+    scores = fused(cosines, lexical.of(numbers), lexical.reachable)
+    best = order(scores, numbers)[:limit]
+    score_of = {int(numbers[i]): (float(scores[i]), float(cosines[i])) for i in best}
+    return [Ranked(chunk, *score_of[chunk.number]) for chunk in await view.chunks([int(numbers[i]) for i in best])]
+
+
+def _unit(embedding: bytes) -> Vector:
+    vector = np.frombuffer(embedding, dtype="<f4")
+    if vector.shape != (DIMENSIONS,):
+        raise UpstreamFailed(
+            f"The embedding model gives vectors of {vector.size} dimensions; search is built for {DIMENSIONS}.",
+            retryable=False,
+        )
+    length = float(np.linalg.norm(vector))
+    return vector / length if length > 0 else vector
+
+
+def _result(ranked: Ranked) -> SearchResult:
+    chunk = ranked.chunk
+    return SearchResult(
+        document_id=chunk.document_id,
+        chunk_id=f"{chunk.document_id}.{chunk.ordinal}",
+        title=chunk.title,
+        page=chunk.page,
+        start=chunk.start,
+        end=chunk.end,
+        text=chunk.text,
+        score=ranked.score,
+        similarity=ranked.similarity,
+    )
