@@ -4,7 +4,8 @@
         answer = await client.chat(ChatRequest(message="How many days do I have to return a laptop?"))
 
 Every method raises a SlipwayError (`slipway.base.errors`) with the server's sentence, or Unavailable when the platform
-cannot be reached. For the OpenAI wire, point the OpenAI SDK at `/v1`; `completion` and `embeddings` are here for the parts.
+cannot be reached. For the OpenAI wire, point the OpenAI SDK at `/v1`; `completion` and `embeddings` are here for
+the parts.
 """
 
 import base64

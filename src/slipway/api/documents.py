@@ -21,7 +21,7 @@ class Failure(Response):
 class Step(Response):
     """One step of ingestion; `done` and `total` count pages, chunks or 1, as `unit` says."""
 
-    name: Literal["extract", "chunk", "embed", "store"]
+    name: str = Field(description="`extract`, `chunk`, `embed`, `store`; a newer server may have others.")
     status: StepStatus
     done: int = 0
     total: int | None = None
@@ -29,14 +29,14 @@ class Step(Response):
 
 
 class Document(Response):
-    """A document and how far its ingestion is."""
+    """A document and how far its ingestion is; of a presigned upload that has not arrived `sha256` is not known."""
 
     id: str
     title: str
     file_name: str
     media_type: str
     size_bytes: int
-    sha256: str
+    sha256: str | None
     collection: str
     status: DocumentStatus
     steps: list[Step]

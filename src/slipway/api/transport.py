@@ -1,4 +1,4 @@
-"""The one way a client's request leaves: over TCP or a unix socket, with a credential, a deadline and problems as errors."""
+"""The one way a client's request leaves: over TCP or a unix socket, with a credential and a deadline."""
 
 import asyncio
 import json
@@ -133,7 +133,7 @@ class Transport:
     async def stream(
         self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[httpx.Response]:
-        """A response whose body is still to be read; leaving the block closes the connection, which cancels the work."""
+        """A response still to be read; leaving the block closes the connection, which cancels the work."""
         with _translated():
             async with self.http.stream(method, path, json=body, headers=self._headers(headers)) as response:
                 if not response.is_success:

@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
+
 from slipway.api.wire import Response
 
 UsageStatus = Literal["ok", "error", "cancelled", "unknown"]
@@ -11,19 +13,22 @@ UsageStatus = Literal["ok", "error", "cancelled", "unknown"]
 class UsageRow(Response):
     """One accepted request: who asked for which model, what it took, cost and how it ended."""
 
-    request_id: str
-    at: datetime
-    key_id: str | None
+    request_id: str = Field(description="The `x-request-id` of its answer.")
+    at: datetime = Field(description="When it was accepted.")
+    key_id: str | None = Field(description="The API key that was used, when one was.")
     subject: str
-    actor: str | None = None
+    actor: str | None = Field(default=None, description="The part of the platform that asked on the subject's behalf.")
     operation: Literal["chat.completions", "embeddings"]
-    model: str
+    requested_model: str = Field(description="The model as the request named it.")
+    model: str = Field(description="The model that answered: another one when a fallback stood in.")
     provider: str
     prompt_tokens: int
     completion_tokens: int
-    cost_usd_micros: int
-    latency_ms: int
-    status: UsageStatus
+    tokens_estimated: bool = Field(description="Whether the provider gave no count and characters were counted.")
+    cost_usd_micros: int = Field(description="Micro-dollars at the manifest's prices.")
+    latency_ms: int = Field(description="From acceptance to the end of the answer.")
+    ttft_ms: int | None = Field(default=None, description="For streams: from acceptance to the first chunk.")
+    status: UsageStatus = Field(description="cancelled: the client was gone before the answer was complete.")
     error_code: str | None = None
 
 
@@ -41,4 +46,4 @@ class UsageReport(Response):
 
     items: list[UsageRow]
     totals: UsageTotals
-    next: str | None = None
+    next: str | None = Field(default=None, description="The cursor of the following page; absent on the last one.")

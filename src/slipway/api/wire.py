@@ -1,4 +1,4 @@
-"""What every wire type has in common: unknown keys refused on the way in, lists in one envelope, problems (RFC 9457)."""
+"""What all wire types share: unknown keys refused on the way in, lists in one envelope, problems (RFC 9457)."""
 
 from typing import Annotated, Generic, TypeVar
 

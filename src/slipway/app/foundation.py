@@ -14,10 +14,11 @@ from slipway.app.home import Home
 from slipway.base.clock import SystemClock
 from slipway.base.errors import Misconfigured
 from slipway.manifest.catalog import CATALOG
-from slipway.manifest.loading import default_manifest, load
+from slipway.manifest import default_manifest, load
 from slipway.manifest.schema import Manifest
+from slipway.runtime.authentication.authenticator import CredentialAuthenticator, build_authenticator
 from slipway.runtime.authentication.internal import InternalTokens
-from slipway.runtime.authentication.verification import Verification, open_verification
+from slipway.runtime.authentication.issuers import IssuerConfig, OwnIssuer
 from slipway.runtime.database import Database
 from slipway.runtime.migrations import migrate
 from slipway.runtime.objects.stores import open_objects
@@ -65,7 +66,7 @@ async def open_stores(settings: Settings, home: Home) -> AsyncIterator[Stores]:
     addresses = await asyncio.to_thread(server.start)
 
     async def keep_alive() -> None:
-        await supervise(server, on_restart=lambda: _log.warning("PostgreSQL had died and was started again"))
+        await supervise(server)
 
     try:
         yield Stores(addresses.app_url, addresses.owner_url, keep_alive)
@@ -108,7 +109,7 @@ class Grounds:
     """A foundation with what must run beside it."""
 
     foundation: Foundation
-    verification: Verification
+    authenticator: CredentialAuthenticator
     keep_alive: Callable[[], Awaitable[None]] | None
 
 
@@ -124,23 +125,39 @@ async def open_foundation(
             _log.info("migrated the database: %s", ", ".join(applied))
         database = await Database.open(stores.app_url, max_connections=settings.database_pool_size)
         stack.push_async_callback(database.close)
-        secrets = secrets_of(settings, home)
-        objects = await open_objects(settings, home.path, secrets, url)
+        # A pool of its own: a busy one must not hold back a revocation.
+        credentials = await Database.open(stores.app_url, max_connections=3, name="slipway credentials")
+        stack.push_async_callback(credentials.close)
+        secrets, clock = secrets_of(settings, home), SystemClock()
         tokens = InternalTokens(secrets)
-        verification = await open_verification(database, tokens, manifest, secrets, url)
-        stack.push_async_callback(verification.close)
+        authenticator = build_authenticator(
+            credentials, tokens, issuers=issuers_of(manifest), own_issuer=OwnIssuer(url), clock=clock
+        )
         foundation = Foundation(
             settings=settings,
             manifest=manifest,
             database=database,
             database_url=stores.app_url,
             database_owner_url=stores.owner_url,
-            objects=objects,
-            authenticator=verification,
+            objects=open_objects(settings, home.path, secrets, url),
+            authenticator=authenticator,
             tokens=tokens,
             secrets=secrets,
             addresses=addresses_of(settings, names, socket),
             url=url,
-            clock=SystemClock(),
+            clock=clock,
         )
-        yield Grounds(foundation, verification, stores.keep_alive)
+        yield Grounds(foundation, authenticator, stores.keep_alive)
+
+
+def issuers_of(manifest: Manifest) -> list[IssuerConfig]:
+    """The foreign issuers that the manifest accepts."""
+    return [
+        IssuerConfig(
+            issuer=issuer.issuer,
+            audience=issuer.audience,
+            tenant_claim=issuer.tenant_claim or manifest.tenant_claim,
+            roles_claim=issuer.roles_claim,
+        )
+        for issuer in manifest.identity.issuers
+    ]

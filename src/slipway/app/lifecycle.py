@@ -40,7 +40,7 @@ class Started:
     parts: tuple[str, ...]
 
 
-class PartFailed(Exception):  # noqa: N818 - the process ends with it
+class PartFailed(Exception):
     """A task that should live as long as the process ended; `__cause__` says why."""
 
 
@@ -123,7 +123,7 @@ async def _serve(
 
 
 def _beside(grounds: Grounds) -> Mapping[str, Work]:
-    work: dict[str, Work] = {"credentials": grounds.verification.run}
+    work: dict[str, Work] = {"credentials": grounds.authenticator.run}
     if grounds.keep_alive is not None:
         work["postgres"] = grounds.keep_alive
     return work
@@ -153,7 +153,7 @@ async def _started(parts: Sequence[Part]) -> AsyncIterator[None]:
 async def _stopped(name: str, stop: Work) -> None:
     try:
         await stop()
-    except Exception:
+    except Exception:  # noqa: BLE001 - the other parts must still stop
         _log.exception("the part %s did not stop cleanly", name)
 
 

@@ -24,6 +24,10 @@ _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a token of a configured issuer."},
     "api_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same as `bearer`."},
 }
+_DESCRIPTION = (
+    "Errors are `application/problem+json` (RFC 9457) with a stable `code`; the OpenAI routes answer OpenAI's "
+    "envelope. Every answer carries `x-request-id`."
+)
 _OPENAI_ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],
@@ -45,7 +49,7 @@ _OPENAI_ERROR: dict[str, Any] = {
 def document(app: FastAPI, hot_routes: Sequence[HotRoute]) -> dict[str, Any]:
     """The whole document; built at the first request and kept."""
     if app.openapi_schema is None:
-        schema = get_openapi(title=app.title, version=app.version, routes=app.routes, description=__doc_of_the_api__)
+        schema = get_openapi(title=app.title, version=app.version, routes=app.routes, description=_DESCRIPTION)
         components = schema.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
         schemas["Problem"] = PROBLEM_SCHEMA
@@ -60,12 +64,6 @@ def document(app: FastAPI, hot_routes: Sequence[HotRoute]) -> dict[str, Any]:
         _drop_validation_answers(schema)
         app.openapi_schema = schema
     return app.openapi_schema
-
-
-__doc_of_the_api__ = (
-    "Errors are `application/problem+json` (RFC 9457) with a stable `code`; the OpenAI routes answer OpenAI's envelope. "
-    "Every answer carries `x-request-id`."
-)
 
 
 def _schemas(models: Sequence[type[BaseModel]]) -> dict[str, Any]:

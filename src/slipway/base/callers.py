@@ -75,6 +75,9 @@ class Caller:
         if scope not in self.scopes:
             raise Forbidden(f"This credential lacks the scope {scope.value!r}.")
 
-    def narrowed(self, scopes: Iterable[Scope], actor: str) -> "Caller":
-        """The same caller with no more than `scopes`, acted for by `actor`: what a call between parts carries."""
-        return replace(self, scopes=self.scopes & frozenset(scopes), actor=actor)
+    def acted_for(self, scopes: Iterable[Scope], actor: str) -> "Caller":
+        """The same caller as the part `actor` acts for it, with exactly the `scopes` that the part's call needs.
+
+        They may be others than the caller's: the right to chat is the right to have chat search on one's behalf.
+        """
+        return replace(self, scopes=frozenset(scopes), actor=actor)

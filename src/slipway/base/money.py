@@ -1,4 +1,4 @@
-"""Money as whole micro-dollars (1 USD = 1,000,000). A cost is rounded up: a charge is never less than what it stands for."""
+"""Money as whole micro-dollars (1 USD = 1,000,000). A cost is rounded up: never less than what it stands for."""
 
 import re
 from decimal import ROUND_CEILING, Decimal, InvalidOperation

@@ -79,7 +79,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def platform_transaction(self) -> AsyncIterator[Connection]:
-        """One transaction across tenants: for credentials, tenants and queues. Every use is listed by a fitness test."""
+        """One transaction across tenants: for credentials, tenants and queues. A fitness test lists every use."""
         with _translated():
             async with self._pool.connection() as connection:
                 await connection.execute(f"SET LOCAL ROLE {PLATFORM_ROLE}")

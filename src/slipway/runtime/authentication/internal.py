@@ -40,29 +40,29 @@ class InternalTokens:
         self._minted: dict[Caller, tuple[str, float]] = {}
 
     def mint(self, caller: Caller, scopes: Iterable[Scope], actor: str) -> str:
-        """A token for `caller` with no more than `scopes`, for calls that the part `actor` makes."""
-        narrowed = caller.narrowed(scopes, actor)
+        """A token for `caller` with exactly `scopes`, for calls that the part `actor` makes."""
+        acted = caller.acted_for(scopes, actor)
         now = time.time()
-        cached = self._minted.get(narrowed)
+        cached = self._minted.get(acted)
         if cached is not None and cached[1] - now > _RENEW_BEFORE_S:
             return cached[0]
         claims = {
             "iss": ISSUER,
             "aud": _AUDIENCE,
-            "sub": narrowed.subject,
-            "tenant": narrowed.tenant_id,
-            "role": narrowed.role.value,
-            "scope": " ".join(sorted(narrowed.scopes)),
+            "sub": acted.subject,
+            "tenant": acted.tenant_id,
+            "role": acted.role.value,
+            "scope": " ".join(sorted(acted.scopes)),
             "act": {"sub": actor},
             "iat": int(now),
             "exp": int(now) + _LIFETIME_S,
         }
-        if narrowed.key_id is not None:
-            claims["key"] = narrowed.key_id
+        if acted.key_id is not None:
+            claims["key"] = acted.key_id
         token = jwt.encode(claims, self._keys[0], algorithm="HS256")
         if len(self._minted) >= _MAX_CACHED:
             self._minted.clear()
-        self._minted[narrowed] = (token, now + _LIFETIME_S)
+        self._minted[acted] = (token, now + _LIFETIME_S)
         return token
 
     def verify(self, token: str) -> Caller:

@@ -1,4 +1,4 @@
-"""Server-sent events (WHATWG HTML section 9.2) as every streaming route of ours writes them: a name and one line of JSON."""
+"""Server-sent events (WHATWG HTML section 9.2) as our streaming routes write them: a name and a line of JSON."""
 
 import json
 from collections.abc import AsyncIterator

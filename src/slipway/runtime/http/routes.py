@@ -1,7 +1,7 @@
 """Routes that declare who may call them: a scope, or in words why they are open to everyone.
 
-`Routes` is FastAPI's router with three differences: a route without a scope cannot be written; the credential is checked
-before a byte of the body is read; every refusal stands in the OpenAPI document.
+`Routes` is FastAPI's router with three differences: a route without a scope cannot be written; the credential is
+checked before a byte of the body is read; every refusal stands in the OpenAPI document.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence

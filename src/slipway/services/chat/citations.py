@@ -20,9 +20,14 @@ _LEAST_SUPPORT: Final = (
     0.3  # share of the sentence's content words found in the quote; arbitrary, tried on the examples
 )
 _MAX_CLAIM_CHARS: Final = 1_000
+# What says little about a sentence's content.
 _FUNCTION_WORDS: Final = frozenset(
-    "a an and are as at be by for from has have how i if in is it its may must of on or that the their they this to was "
-    "we were what when which who will with you your".split()
+    word
+    for line in (
+        "a an and are as at be by for from has have how i if in is it its may must of on or that",
+        "the their they this to was we were what when which who will with you your",
+    )
+    for word in line.split()
 )
 
 

@@ -87,8 +87,7 @@ class ChatService:
         if asked_before and len(query.split()) < _FOLLOW_UP_WORDS:
             query = f"{asked_before[-1]}\n{query}"
         found = await self._retrieval.passages(caller, query, request.collection, _PASSAGES)
-        near = [item for item in found if item.similarity is None or item.similarity >= _LEAST_SIMILARITY]
-        return near
+        return [item for item in found if item.similarity is None or item.similarity >= _LEAST_SIMILARITY]
 
     async def _asked(
         self, caller: Caller, request: ChatRequest, passages: Sequence[Passage], turns: Sequence[Turn]
