@@ -11,6 +11,8 @@ from slipway.base.ids import new_id
 from slipway.runtime.database import Database
 from slipway.runtime.migrations import migrate
 from slipway.runtime.postgres import EmbeddedAddresses, EmbeddedPostgres
+from tests.platforms import Platform
+from tests.platforms import platform as start_platform
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +26,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAddre
         yield addresses
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """One whole platform for the run, started as a user starts it. Tests that harm theirs start their own."""
+    with start_platform(tmp_path_factory.mktemp("platform") / "home") as running:
+        yield running
 
 
 @pytest.fixture

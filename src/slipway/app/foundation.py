@@ -13,8 +13,8 @@ from pathlib import Path
 from slipway.app.home import Home
 from slipway.base.clock import SystemClock
 from slipway.base.errors import Misconfigured
-from slipway.manifest.catalog import CATALOG
 from slipway.manifest import default_manifest, load
+from slipway.manifest.catalog import CATALOG
 from slipway.manifest.schema import Manifest
 from slipway.runtime.authentication.authenticator import CredentialAuthenticator, build_authenticator
 from slipway.runtime.authentication.internal import InternalTokens

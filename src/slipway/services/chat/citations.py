@@ -13,8 +13,8 @@ from slipway.api.chat import Citation
 from slipway.base.sentences import sentence_spans
 from slipway.services.chat.models import Passage
 
-_MARKER: Final = re.compile(r"[ \t]*\[(\d{1,3})\]")
-_OPEN_MARKER: Final = re.compile(r"[ \t]*(?:\[\d{0,3})?$")  # what may still become a marker when more text comes
+_MARKER: Final = re.compile(r"[ \t]*\[([1-9]\d{0,2})\]")
+_OPEN_MARKER: Final = re.compile(r"[ \t]*(?:\[(?:[1-9]\d{0,2})?)?$")  # what may still become a marker when more text comes
 _WORD: Final = re.compile(r"\w+")
 _LEAST_SUPPORT: Final = (
     0.3  # share of the sentence's content words found in the quote; arbitrary, tried on the examples
