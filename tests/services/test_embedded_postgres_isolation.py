@@ -284,3 +284,19 @@ def test_a_user_without_a_name_is_told_what_is_missing(open_folder: Path) -> Non
     os.chown(home, number, number)
     with pytest.raises(AssertionError, match=f"Misconfigured: The user id {number} has no name"):
         run_as(number, EmbeddedPostgres(home).start)
+
+
+@as_root
+def test_a_home_that_root_has_copied_is_given_to_the_server(home: Path, tmp_path: Path) -> None:
+    with psycopg.connect(EmbeddedPostgres(home).start().owner_url) as owner:
+        owner.execute("CREATE TABLE copied AS SELECT 7 AS number")
+    EmbeddedPostgres(home).stop()
+    copy = tmp_path / "copy"
+    shutil.copytree(home, copy)
+    assert (copy / "postgres" / "data").stat().st_uid == 0
+    postgres = EmbeddedPostgres(copy)
+    try:
+        with psycopg.connect(postgres.start().owner_url) as owner:
+            assert owner.execute("SELECT number FROM copied").fetchone() == (7,)
+    finally:
+        postgres.stop()

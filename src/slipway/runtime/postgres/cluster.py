@@ -13,6 +13,7 @@ half a one.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -117,13 +118,19 @@ class Cluster:
             # 0700 and ours: no other process of the user that runs `initdb` gets in.
             staging = Path(tempfile.mkdtemp(prefix="new-", dir=self.root))
             self._initdb(installation, staging, passwords)
-            if owner.switch:
-                _give(staging / "data", owner)
+            _give(staging / "data", owner)
             (staging / "data").rename(self.data)
             _sync_folder(self.root)
             shutil.rmtree(staging)
         except OSError as error:
             raise disk_error(error, "The database could not be created") from error
+
+    def hand_over(self, user: ServerUser) -> None:
+        """Give the cluster to the server's user when root has copied the home and so owns it."""
+        if self.data.stat().st_uid != user.uid:
+            if self.log.is_dir():
+                _give(self.log, user)
+            _give(self.data, user)
 
     def leftovers_remove(self) -> None:
         """Throw away what an interrupted `create` left; what resists is left to the next start."""
@@ -201,8 +208,7 @@ class Cluster:
         data, password_file = staging / "data", staging / "password"
         _write_private(password_file, passwords.superuser + "\n")
         _own_folder(data, maker)
-        if maker.switch:
-            os.chown(password_file, maker.uid, maker.gid)
+        _chown(password_file, maker)
         arguments = [
             str(installation.initdb),
             "-D",
@@ -276,16 +282,31 @@ def _is_private(folder: Path, user: ServerUser) -> bool:
 def _own_folder(folder: Path, user: ServerUser) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
-    if user.switch:
-        os.chown(folder, user.uid, user.gid)
+    _chown(folder, user)
 
 
 def _give(tree: Path, user: ServerUser) -> None:
-    """Hand a tree over to `user`; links are handed over themselves, never what they point to."""
-    for folder, _, files in os.walk(tree):
-        os.chown(folder, user.uid, user.gid, follow_symlinks=False)
-        for name in files:
-            os.chown(Path(folder) / name, user.uid, user.gid, follow_symlinks=False)
+    """Hand a tree over to `user`, the top last: who owns the top owns everything, also after a crash in the middle."""
+    for folder, folders, files in os.walk(tree, topdown=False):
+        for name in [*folders, *files]:
+            _chown(Path(folder) / name, user)
+    _chown(tree, user)
+
+
+def _chown(path: Path, user: ServerUser) -> None:
+    """Give one entry to `user`, a link itself and never what it points to; nothing to do when we are that user."""
+    if not user.switch:
+        return
+    try:
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EINVAL):
+            raise
+        raise Misconfigured(
+            f"Started as root, the embedded PostgreSQL runs as the user id {user.uid}, and this process may not give "
+            "that user its files (a container without CAP_CHOWN or with one user). Run Slipway as a normal user.",
+            detail=str(error),
+        ) from error
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -72,11 +72,8 @@ def server_user_of(data: Path) -> ServerUser:
             f"The database in {data} belongs to another user. Run Slipway as the user who started it first "
             "(root, when it was started with sudo), or choose another home with --home."
         )
-    if owner.st_uid == 0:
-        raise Misconfigured(
-            f"The files in {data} belong to root, and PostgreSQL does not run as root. Give them to the user "
-            f"who is to run it, for example: chown -R {_UIDS[0]}:{_UIDS[0]} {data}"
-        )
+    if owner.st_uid == 0:  # a home that root has copied or restored
+        return server_user_new(data)
     return ServerUser(owner.st_uid, owner.st_gid, switch=True)
 
 
@@ -87,8 +84,8 @@ def initdb_user() -> ServerUser:
             pwd.getpwuid(os.geteuid())
         except KeyError as error:
             raise Misconfigured(
-                f"The user id {os.geteuid()} has no name on this system (no line in /etc/passwd), and PostgreSQL makes a "
-                "database only for a user with a name. Give it one, or give the URL of a PostgreSQL server of your own."
+                f"The user id {os.geteuid()} has no name on this system (no line in /etc/passwd), and PostgreSQL makes "
+                "a database only for a user with a name. Give it one, or set the URL of a PostgreSQL of your own."
             ) from error
         return ServerUser(os.geteuid(), os.getegid(), switch=False)
     try:

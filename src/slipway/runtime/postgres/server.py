@@ -89,6 +89,7 @@ class EmbeddedPostgres:
                 self._cluster.create(installation, server_user_new(self._cluster.data), passwords)
             self._cluster.version_check()
             user = server_user_of(self._cluster.data)
+            self._cluster.hand_over(user)
             socket = self._cluster.socket_prepare(user)
             if not self._adopt(user, socket, passwords):
                 self._launch_until_alone(installation, user, socket, passwords)
