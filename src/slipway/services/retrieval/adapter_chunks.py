@@ -1,8 +1,9 @@
-"""Writes what search reads: publishes and withdraws the chunks of a document, with their postings and counters (ADR 0010).
+"""Writes what search reads: publishes and withdraws a document's chunks, postings and counters (ADR 0010).
 
-Ingestion calls it in the transaction that marks its step done, so that both are there or neither. Everything happens in
-PostgreSQL; no text or vector comes to this process. Two writers to one collection take turns, on the row of its counters.
-It refuses chunks without a vector and collections that do not exist; `default` comes into being by itself.
+Ingestion calls it in the transaction that marks its step done, so that both are there or neither. Everything
+happens in PostgreSQL; no text or vector comes to this process. Two writers to one collection take turns, on the
+row of its counters. It refuses chunks without a vector and collections that do not exist; `default` comes into
+being by itself.
 """
 
 from typing import Any, Final

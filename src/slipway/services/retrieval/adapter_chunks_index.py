@@ -1,12 +1,11 @@
 """Gives each large tenant an HNSW index of its own, and takes it away again (ADR 0010).
 
-A task of the retrieval part runs it; one process at a time does the work. An index is partial (`WHERE tenant_id = …`), so
-that a search walks no other tenant's graph, and built CONCURRENTLY, so that nobody waits. While there is none, search
-compares every vector: slower, and still right.
+A task of the retrieval part runs it; one process at a time does the work. An index is partial
+(`WHERE tenant_id = …`), so that a search walks no other tenant's graph, and built CONCURRENTLY, so that nobody
+waits. While there is none, search compares every vector: slower, and still right.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 from typing import Final
@@ -25,10 +24,14 @@ _PREFIX: Final = "chunk_vector_hnsw_"
 # A tenant near the limit must not have its index built and dropped by turns.
 _DROP_BELOW: Final = EXACT_CHUNKS // 2
 
-_WANTED: Final = "SELECT tenant_id, sum(chunk_count)::bigint AS chunks FROM collection GROUP BY tenant_id HAVING sum(chunk_count) > %s"
+_WANTED: Final = """
+SELECT tenant_id, sum(chunk_count)::bigint AS chunks FROM collection
+GROUP BY tenant_id HAVING sum(chunk_count) > %s
+"""
 _PRESENT: Final = """
 SELECT c.relname AS name, i.indisvalid AS valid FROM pg_index i
-JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
+JOIN pg_namespace n ON n.oid = t.relnamespace
 WHERE t.relname = 'chunk_vector' AND n.nspname = 'public' AND starts_with(c.relname, %s)
 """
 
@@ -86,10 +89,9 @@ def index_name(tenant_id: str) -> str:
 
 
 async def _build(connection: AsyncConnection[tuple[object, ...]], name: str, tenant_id: str) -> None:
-    with contextlib.suppress(psycopg.errors.DuplicateTable):
-        await connection.execute(
-            sql.SQL(
-                "CREATE INDEX CONCURRENTLY {} ON chunk_vector USING hnsw (embedding halfvec_ip_ops)"
-                " WITH (m = 16, ef_construction = 100) WHERE tenant_id = {}"
-            ).format(sql.Identifier(name), sql.Literal(tenant_id))
-        )
+    await connection.execute(
+        sql.SQL(
+            "CREATE INDEX CONCURRENTLY {} ON chunk_vector USING hnsw (embedding halfvec_ip_ops)"
+            " WITH (m = 16, ef_construction = 100) WHERE tenant_id = {}"
+        ).format(sql.Identifier(name), sql.Literal(tenant_id))
+    )

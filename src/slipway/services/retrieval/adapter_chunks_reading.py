@@ -24,19 +24,23 @@ EF_SEARCH: Final = 200
 _EVERYTHING: Final = (0, 2**63 - 1)
 
 _SCOPE: Final = """
-SELECT count(*) AS collections, coalesce(min(slot), 0) AS slot, coalesce(sum(chunk_count), 0)::bigint AS chunk_count,
+SELECT count(slot) AS collections, coalesce(min(slot), 0) AS slot,
+       coalesce(sum(chunk_count), 0)::bigint AS chunk_count,
        coalesce(sum(lexeme_count), 0)::bigint AS lexeme_count, t.lexemes, t.occurrences
-FROM (SELECT coalesce(array_agg(lexeme), '{}') AS lexemes, coalesce(array_agg(cardinality(positions)), '{}') AS occurrences
+FROM (SELECT coalesce(array_agg(lexeme), '{}') AS lexemes,
+             coalesce(array_agg(cardinality(positions)), '{}') AS occurrences
       FROM unnest(to_tsvector('english', %(query)s::text))) t
-LEFT JOIN collection c ON c.tenant_id = %(tenant)s AND (%(collection)s::text IS NULL OR c.name = %(collection)s::text)
+LEFT JOIN collection c
+       ON c.tenant_id = %(tenant)s AND (%(collection)s::text IS NULL OR c.name = %(collection)s::text)
 GROUP BY t.lexemes, t.occurrences
 """
 
 # The three aggregates of a lexeme see its rows in one and the same order, whatever that is.
 _POSTINGS: Final = """
-SELECT lexeme, string_agg(int8send(block), ''::bytea) AS blocks, string_agg(int4send(length(packed)), ''::bytea) AS sizes,
-       string_agg(packed, ''::bytea) AS packed
-FROM posting WHERE tenant_id = %(tenant)s AND lexeme = ANY (%(lexemes)s) AND block BETWEEN %(first)s >> 10 AND %(last)s >> 10
+SELECT lexeme, string_agg(int8send(block), ''::bytea) AS blocks,
+       string_agg(int4send(length(packed)), ''::bytea) AS sizes, string_agg(packed, ''::bytea) AS packed
+FROM posting
+WHERE tenant_id = %(tenant)s AND lexeme = ANY (%(lexemes)s) AND block BETWEEN %(first)s >> 10 AND %(last)s >> 10
 GROUP BY lexeme
 """
 
@@ -113,7 +117,8 @@ class ChunkView:
             lexical = await self._connection.execute(_POSTINGS, values, binary=True)
             if scope.indexed:
                 await self._connection.execute(
-                    "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'strict_order', true)",
+                    "SELECT set_config('hnsw.ef_search', %s, true),"
+                    " set_config('hnsw.iterative_scan', 'strict_order', true)",
                     (str(EF_SEARCH),),
                 )
             nearest = await self._connection.execute(_INDEXED if scope.indexed else _EXACT, values, binary=True)

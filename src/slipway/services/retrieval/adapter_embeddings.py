@@ -17,7 +17,7 @@ class Embeddings:
         self._model = model
 
     async def embed(self, caller: Caller, texts: Sequence[str]) -> list[bytes]:
-        """One vector a text, each as little-endian float32 in bytes; raises retryable errors while the gateway is away."""
+        """One vector a text, each as little-endian float32 in bytes; retryable errors while the gateway is away."""
         if not texts:
             return []
 

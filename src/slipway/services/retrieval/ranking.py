@@ -1,7 +1,7 @@
 """The arithmetic of search: BM25 over packed postings, and one score out of BM25 and cosine.
 
-`search` calls it with what `adapter_chunks_reading` fetched; numpy only, no I/O. Formula of BM25: Robertson and Zaragoza
-2009, with the idf of Lucene, which is never negative. Tuned on the odd queries of Cranfield, see ADR 0010.
+`search` calls it with what `adapter_chunks_reading` fetched; numpy only, no I/O. BM25 as Robertson and Zaragoza
+2009 have it, with the idf of Lucene, which is never negative. Tuned on the odd queries of Cranfield, see ADR 0010.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,9 @@ Scores = NDArray[np.float64]
 class Postings:
     """Where one lexeme of the query occurs.
 
-    `occurrences` of it in the query; `blocks` big-endian int64[b] in any order; `sizes` big-endian int32[b], the bytes of
-    each block in `packed`; `packed` holds for each chunk its offset in the block, occurrences and length, big-endian int16.
+    `occurrences` of it in the query; `blocks` big-endian int64[b] in any order; `sizes` big-endian int32[b], the
+    bytes of each block in `packed`; `packed` holds for each chunk its offset in the block, occurrences and length,
+    each a big-endian int16.
     """
 
     occurrences: int
@@ -68,9 +69,8 @@ class LexicalScores:
         norms = (
             occurrences + (K1 * (1 - B)) + entries[:, 2] * (K1 * B * statistics.chunk_count / statistics.lexeme_count)
         )
-        self._scores = np.bincount(
-            index, np.repeat(weights, counts) * occurrences / norms, minlength=len(self._blocks) << BLOCK_BITS
-        )
+        parts = np.repeat(weights, counts) * occurrences / norms
+        self._scores = np.bincount(index, parts, len(self._blocks) << BLOCK_BITS).astype(np.float64, copy=False)
 
     def best(self, count: int) -> Numbers:
         """The numbers of at most `count` chunks above 0, best first, the lower number first among equals."""
@@ -97,7 +97,7 @@ class LexicalScores:
 def fused(similarities: Scores, lexical: Scores, reachable: float) -> Scores:
     """One score a chunk: the cosine, and the share of the BM25 that the query could reach at all.
 
-    A share and not a rank: where the words of a question are found nowhere together, BM25 says little and counts little.
+    A share and not a rank: where the words of a question are found nowhere together, BM25 counts little.
     """
     share = lexical / reachable if reachable > 0 else np.zeros(len(lexical))
     scores: Scores = DENSE_WEIGHT * similarities + (1 - DENSE_WEIGHT) * share

@@ -9,7 +9,7 @@ from slipway.api.wire import Identifier, Page
 from slipway.base.callers import Scope
 from slipway.base.errors import Conflict, DeadlineExceeded, LimitExceeded, NotFound, UpstreamFailed
 from slipway.runtime.http.routes import CallerOf, Routes
-from slipway.services.retrieval.collections import Collections
+from slipway.services.retrieval.collections_service import Collections
 from slipway.services.retrieval.search import Search
 
 Name = Annotated[Identifier, InPath(description="The collection's name.")]

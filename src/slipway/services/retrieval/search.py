@@ -93,7 +93,7 @@ def _unit(embedding: bytes) -> Vector:
             retryable=False,
         )
     length = float(np.linalg.norm(vector))
-    return vector / length if length > 0 else vector
+    return (vector / length).astype(np.float32) if length > 0 else vector
 
 
 def _result(ranked: Ranked) -> SearchResult:
