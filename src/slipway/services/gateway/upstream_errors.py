@@ -1,0 +1,113 @@
+"""What an OpenAI-compatible server's failures are in our errors: the status keeps its class, our key never leaves.
+
+A refusal of the request itself carries the provider's own sentence, since only it says what to change; a refusal of
+*our* credential says nothing, since providers repeat a part of the key in it.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx
+
+from slipway.base.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    LimitExceeded,
+    SlipwayError,
+    TooLarge,
+    Unavailable,
+    UpstreamFailed,
+)
+
+_MAX_MESSAGE: Final = 1000
+_MAX_RETRY_AFTER_S: Final = 3600.0
+
+
+def answered(status: int, headers: Mapping[str, str], content: bytes, key: str | None) -> SlipwayError:
+    """The error that an answer other than 200 stands for."""
+    message, detail = _message(content, key), f"the provider answered {status}"
+    retry_after_s = _retry_after_s(headers)
+    if status == 429:
+        return LimitExceeded(
+            message or "The model's provider allows no more requests for now.",
+            detail=detail,
+            retry_after_s=1.0 if retry_after_s is None and not _quota(content) else retry_after_s,
+            retryable=not _quota(content),
+        )
+    if status == 413:
+        return TooLarge(message or "The request is too large for the model's provider.", detail=detail)
+    if status in (400, 409, 415, 422):
+        return InvalidRequest(message or "The model's provider refused the request.", detail=detail)
+    if status in (408, 504):
+        return DeadlineExceeded("The model's provider ran out of time.", detail=detail)
+    if status in (503, 529):
+        return Unavailable(
+            "The model's provider is overloaded or away.", detail=f"{detail}: {message}", retry_after_s=retry_after_s
+        )
+    if status >= 500:
+        return UpstreamFailed(
+            f"The model's provider failed with status {status}.",
+            detail=f"{detail}: {message}",
+            retry_after_s=retry_after_s,
+        )
+    # 401, 403, 404, redirects: the manifest names a wrong key, address or model, which no caller can mend.
+    return UpstreamFailed(
+        f"The model's provider does not accept this platform's settings for it (status {status}).",
+        detail=detail,
+        retryable=False,
+    )
+
+
+def failed(error: httpx.HTTPError) -> SlipwayError:
+    """The error that a broken connection stands for."""
+    if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.PoolTimeout):
+        return Unavailable("The model's provider cannot be reached.", detail=repr(error))
+    if isinstance(error, httpx.TimeoutException):
+        return DeadlineExceeded("The model's provider did not answer in time.", detail=repr(error))
+    return UpstreamFailed("The connection to the model's provider broke.", detail=repr(error))
+
+
+def stream_failed(error: Any, key: str | None) -> SlipwayError:
+    """The error that a provider announced within a stream."""
+    message = _text(error, key) or "The model's provider failed while it answered."
+    return UpstreamFailed(message, detail="an error event within the stream")
+
+
+def _message(content: bytes, key: str | None) -> str:
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return ""
+    return _text(body.get("error", body), key) if isinstance(body, dict) else ""
+
+
+def _text(error: Any, key: str | None) -> str:
+    text = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+    if not isinstance(text, str):
+        return ""
+    if key:
+        text = text.replace(key, "…")
+    return text[:_MAX_MESSAGE]
+
+
+def _quota(content: bytes) -> bool:
+    """Whether the 429 says that money is used up, which no waiting mends."""
+    return b"insufficient_quota" in content
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """RFC 9110 section 10.2.3: seconds or a date. A figure that is no time is no answer."""
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(text).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S) if seconds == seconds else None
