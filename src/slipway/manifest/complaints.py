@@ -13,12 +13,6 @@ from slipway.manifest.fields import model_at, nearest, places
 from slipway.manifest.problems import Finding, Path, path_text
 
 _SECRET_WORDS = ("api_key", "apikey", "secret", "password", "token")
-_OWN_ERRORS = frozenset(
-    {
-        "quantity", "image", "scale", "provider", "base_url", "variable_name", "network", "postgres", "alarm", "cold",
-        "version", "tag",
-    }
-)  # fmt: skip
 # What a person reads for the validator's own error types; `{…}` are the values of the error's context.
 _SENTENCES = {
     "missing": "this key is required{hint}",
@@ -77,16 +71,14 @@ def _sentence(path: Path, kind: str, details: Mapping[str, Any], *, is_key: bool
     context = details.get("ctx", {})
     if kind == "extra_forbidden":
         return unknown_key(path)
-    if kind in _OWN_ERRORS:
-        return str(details["msg"])
-    if is_key:
+    if is_key and kind in ("string_pattern_mismatch", "string_too_long", "string_too_short"):
         return f"`{path[-1]}` cannot be a name here: write lower-case words joined by dashes"
     if kind in ("literal_error", "enum"):
         return _choice(str(context["expected"]), details["input"])
     if kind == "string_pattern_mismatch":
         return f"this text does not have the form that is due here: {context['pattern']}"
     template = _SENTENCES.get(kind)
-    if template is None:
+    if template is None:  # raised by a section, in its own words
         return str(details["msg"])
     return template.format(**{**context, "given": _given(details["input"]), "hint": _hint(path)})
 

@@ -35,21 +35,26 @@ class Merged:
 def merge(base: Node, override: Node | None = None, environment: str | None = None) -> Merged:
     """`base` with `override` laid over it, and where each value came from."""
     origins: dict[Path, Origin] = {}
-    return Merged(_merge((), base, override, f"environments.{environment}", origins), origins)
+    if override is None:
+        return Merged(_taken((), base, BASE, origins), origins)
+    return Merged(_merged((), base, override, f"environments.{environment}", origins), origins)
 
 
-def _merge(path: Path, base: Node | None, over: Node | None, source: str, origins: dict[Path, Origin]) -> Any:
-    below = base.value if base is not None else None
-    above = over.value if over is not None else None
-    if base is not None and isinstance(below, dict) and (over is None or isinstance(above, dict)):
-        origins[path] = Origin(BASE, base.line, base.column)
-        upper = above if isinstance(above, dict) else {}
-        keys = [*below, *(key for key in upper if key not in below)]
-        return {key: _merge((*path, key), below.get(key), upper.get(key), source, origins) for key in keys}
-    if over is not None:
+def _merged(path: Path, base: Node, over: Node, source: str, origins: dict[Path, Origin]) -> Any:
+    if not isinstance(base.value, dict) or not isinstance(over.value, dict):
         return _taken(path, over, source, origins)
-    assert base is not None  # noqa: S101 - a path is walked because one of the two has it
-    return _taken(path, base, BASE, origins)
+    origins[path] = Origin(BASE, base.line, base.column)
+    data: dict[str, Any] = {}
+    for key, below in base.value.items():
+        above = over.value.get(key)
+        if above is None:
+            data[key] = _taken((*path, key), below, BASE, origins)
+        else:
+            data[key] = _merged((*path, key), below, above, source, origins)
+    for key, above in over.value.items():
+        if key not in base.value:
+            data[key] = _taken((*path, key), above, source, origins)
+    return data
 
 
 def _taken(path: Path, node: Node, source: str, origins: dict[Path, Origin]) -> Any:

@@ -40,8 +40,12 @@ def inner(kind: Any) -> Any:
 
 def nearest(word: str, known: tuple[str, ...]) -> str | None:
     """The known word that `word` was most likely meant to be, if any comes near."""
-    found = difflib.get_close_matches(word.lower().replace("-", "_"), known, n=1, cutoff=0.6)
-    return found[0] if found else next(iter(difflib.get_close_matches(word, known, n=1, cutoff=0.6)), None)
+    for spelling in (word, word.lower().replace("-", "_")):
+        found = difflib.get_close_matches(spelling, known, n=1, cutoff=0.6)
+        if found:
+            return found[0]
+    # `production` for `prod`: too long for the ratio, and still meant.
+    return next((each for each in known if len(each) > 2 and word.lower().startswith(each)), None)
 
 
 @cache

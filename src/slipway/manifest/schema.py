@@ -5,6 +5,7 @@ keys that no environment may override.
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -43,6 +44,19 @@ def _own_tag(key: str) -> str:
     return key
 
 
+def _in_catalog(name: str) -> str:
+    if name in CATALOG:
+        return name
+    near = next(iter(get_close_matches(name, CATALOG, n=1)), None)
+    meant = f"did you mean `{near}`?" if near else f"the catalog has {', '.join(CATALOG)}."
+    raise PydanticCustomError(
+        "component",
+        "there is no component `{name}`: {meant} A container of your own stands under `services`",
+        {"name": name, "meant": meant},
+    )
+
+
+ComponentName = Annotated[str, AfterValidator(_in_catalog)]
 TagKey = Annotated[str, AfterValidator(_own_tag), Field(pattern=r"^[A-Za-z0-9 _.:/=+@-]{1,128}$")]
 TagValue = Annotated[str, Field(max_length=256)]
 
@@ -57,7 +71,7 @@ class Manifest(Section):
         pattern=r"^[A-Za-z][A-Za-z0-9_.:/-]*$",
         description="The claim of a token that carries the tenant.",
     )
-    components: Mapping[Name, ComponentSettings] | None = Field(
+    components: Mapping[ComponentName, ComponentSettings] | None = Field(
         default=None,
         description="Parts of the catalog that run; what they need runs with them. Left out, all of them run.",
     )
@@ -69,7 +83,7 @@ class Manifest(Section):
     compute: Literal["fargate", "ec2", "eks"] = Field(default="fargate", description="What runs the containers on AWS.")
     edge: Edge = Field(default=Edge(), description="Between the internet and the platform.")
     identity: Identity = Field(default=Identity(), description="Who may sign in.")
-    monitoring: Monitoring = Field(default=Monitoring(), description="Alarms.")
+    monitoring: Monitoring = Field(default=Monitoring(), description="What is watched, and when somebody is told.")
     recovery: Recovery = Field(default=Recovery(), description="Backups, second region, objectives.")
     budget: Budget = Field(default=Budget(), description="Monthly budget of the infrastructure.")
     tags: Mapping[TagKey, TagValue] = Field(default={}, description="Tags on every resource.")

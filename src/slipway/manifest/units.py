@@ -81,9 +81,9 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Duration(Quantity):
-    """A length of time; a year is 365 days."""
+    """A length of time, at most 100 years; a year is 365 days."""
 
-    PATTERN = r"^[0-9]{1,9}(ms|s|m|h|d|w|y)$"
+    PATTERN = r"^[0-9]{1,13}(ms|s|m|h|d|w|y)$"
     EXAMPLES = ("30s", "5m", "4h", "7d", "1y")
     NOUN = "a duration"
 
@@ -102,7 +102,10 @@ class Duration(Quantity):
     @classmethod
     def parse(cls, text: str) -> Self:
         number, unit = _split(cls, text)
-        return cls(int(number) * _DURATION_MS[unit])
+        milliseconds = int(number) * _DURATION_MS[unit]
+        if milliseconds > 100 * _DURATION_MS["y"]:
+            raise InvalidRequest(f"{text!r} is more than 100 years")
+        return cls(milliseconds)
 
     @classmethod
     def of(cls, *, minutes: int = 0, hours: int = 0, days: int = 0) -> Self:

@@ -8,18 +8,6 @@ from slipway.manifest.problems import Finding
 from slipway.manifest.schema import Manifest
 
 
-def known_components(manifest: Manifest) -> Iterator[Finding]:
-    """A component that is declared stands in the catalog."""
-    for name in manifest.components or {}:
-        if name not in CATALOG:
-            near = nearest(name, tuple(CATALOG))
-            meant = f"did you mean `{near}`?" if near else f"the catalog has {', '.join(CATALOG)}"
-            yield Finding(
-                ("components", name),
-                f"there is no component `{name}`: {meant} A container of your own stands under `services`",
-            )
-
-
 def met(manifest: Manifest) -> Iterator[Finding]:
     """A store meets each need for a store, and a component or service that runs each need for a part."""
     stores = declared_stores(manifest)
@@ -69,7 +57,7 @@ def declared_stores(manifest: Manifest) -> frozenset[str]:
 
 def _running(manifest: Manifest) -> Mapping[str, tuple[str | None, Component]]:
     """Components that run: each with the declared one that needs it, or None when it is declared itself."""
-    declared = [name for name in (CATALOG if manifest.components is None else manifest.components) if name in CATALOG]
+    declared = tuple(CATALOG if manifest.components is None else manifest.components)
     running: dict[str, tuple[str | None, Component]] = {name: (None, CATALOG[name]) for name in declared}
     for name in declared:
         waiting = [need.value for need in CATALOG[name].needs]

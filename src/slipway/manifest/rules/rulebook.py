@@ -24,7 +24,6 @@ class Rule:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(("models",), references.models_named),
     Rule(("models",), references.fallbacks),
-    Rule(("components",), needs.known_components),
     Rule(("components", "services", "data"), needs.met),
     Rule(("services",), needs.circular),
     Rule(("components", "services", "data"), needs.names_taken),

@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from slipway.manifest.sections.models import BaseUrl
+from slipway.manifest.sections.models import HttpUrl
 from slipway.manifest.sections.section import Name, Section
 
 
 class Issuer(Section):
     """An OpenID Connect issuer whose tokens are accepted, found by discovery."""
 
-    issuer: BaseUrl = Field(description="Its URL, exactly as the `iss` claim of its tokens.")
+    issuer: HttpUrl = Field(description="Its URL, exactly as the `iss` claim of its tokens.")
     audience: str = Field(min_length=1, max_length=500, description="The `aud` claim that a token must carry.")
     tenant_claim: str | None = Field(
         default=None,

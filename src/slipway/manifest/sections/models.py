@@ -48,12 +48,13 @@ def _checked_url(url: str) -> str:
         )
     if not host or url != url.strip() or not url.startswith(("http://", "https://")):
         raise PydanticCustomError("base_url", "this is not an http(s) URL: write one like http://127.0.0.1:11434/v1")
-    return url.rstrip("/")
+    return url
 
 
-BaseUrl = Annotated[
+HttpUrl = Annotated[
     str, AfterValidator(_checked_url), Field(max_length=2000, json_schema_extra={"pattern": "^https?://"})
 ]
+BaseUrl = Annotated[HttpUrl, AfterValidator(lambda url: url.rstrip("/"))]  # paths are appended to it
 Provider = Literal["openai", "extractive", "minilm", "bedrock"]
 
 

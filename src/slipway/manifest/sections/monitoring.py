@@ -32,6 +32,6 @@ class Alarms(Section):
 
 
 class Monitoring(Section):
-    """Alarms."""
+    """What is watched."""
 
     alarms: Alarms = Field(default=Alarms(), description="The values past which an alarm fires.")
