@@ -1,0 +1,46 @@
+"""Layers inside a slice, where import-linter's module names do not reach: told by the first word of each file's name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SERVICES = Path("src/slipway/services")
+# wiring > routes > service | adapter_* > ports > models; everything not named otherwise is service.
+RANKS = {"wiring": 4, "routes": 3, "hot": 3, "ports": 1, "models": 0}
+SERVICE = 2
+
+
+def rank(module: str) -> int:
+    first = module.split("_")[0]
+    last = module.rsplit("_", maxsplit=1)[-1]
+    return RANKS.get(first, RANKS.get(last, SERVICE))
+
+
+def imports(path: Path, slice_name: str) -> set[str]:
+    """Modules of the same slice that a file imports."""
+    prefix = f"slipway.services.{slice_name}."
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] if node.module + "." != prefix else [f"{prefix}{item.name}" for item in node.names]
+        elif isinstance(node, ast.Import):
+            names = [item.name for item in node.names]
+        found |= {name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)}
+    return found
+
+
+FILES = sorted(path for path in SERVICES.rglob("*.py") if path.parent != SERVICES and path.name != "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_point_down_inside_a_slice(path: Path):
+    relative = path.relative_to(SERVICES)
+    slice_name, module = relative.parts[0], relative.parts[1].removesuffix(".py")
+    upward = {name for name in imports(path, slice_name) if name != module and rank(name) > rank(module)}
+    assert not upward, f"{path} ({rank(module)}) imports what stands above it: {sorted(upward)}"
+
+
+def test_there_are_files_to_look_at():
+    assert len(FILES) > 20
