@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from slipway.api.wire import Request, Response
 from slipway.base.callers import Role, Scope
@@ -27,7 +27,7 @@ class UserRequest(Request):
 
     email: str = Field(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")
     role: Role = Role.MEMBER
-    password: str | None = Field(default=None, min_length=12, max_length=256)
+    password: SecretStr | None = Field(default=None, min_length=12, max_length=256)
 
 
 class User(Response):
@@ -43,7 +43,7 @@ class KeyRequest(Request):
     name: str = Field(min_length=1, max_length=120)
     role: Role = Role.SERVICE
     scopes: list[Scope] | None = Field(
-        default=None, description="Narrower than the role's scopes; all of them by default."
+        default=None, description="Narrower than the role's scopes; by default all of them that you have."
     )
     expires_at: datetime | None = None
 
@@ -71,7 +71,9 @@ class ClientRequest(Request):
     """A new OAuth client of the caller's tenant, for the built-in issuer."""
 
     name: str = Field(min_length=1, max_length=120)
-    redirect_uris: list[str] = Field(default_factory=list, max_length=10)
+    redirect_uris: list[str] = Field(
+        default_factory=list, max_length=10, description="Compared exactly; https, or http on this machine."
+    )
     confidential: bool = Field(default=True, description="Has a secret; required for client credentials.")
     role: Role = Role.SERVICE
     scopes: list[Scope] | None = None
@@ -91,6 +93,15 @@ class NewClient(Client):
     """The one answer that carries the client secret."""
 
     secret: str | None
+
+
+class SigningKey(Response):
+    """A signing key of the built-in issuer: in the JWKS at once, used from `active_from`."""
+
+    id: str
+    algorithm: str
+    created_at: datetime
+    active_from: datetime
 
 
 class TokenResponse(Response):

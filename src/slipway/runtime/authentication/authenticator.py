@@ -42,11 +42,12 @@ def build_authenticator(
 ) -> "CredentialAuthenticator":
     """An authenticator over `database`. Its `run()` has to run as long as it is used.
 
-    Give it a `Database` of its own with two or three connections, so that a busy pool does not hold back revocations.
+    A slash at the end of an issuer makes no difference, since some write their `iss` with one. Give it a `Database` of
+    its own with two or three connections, so that a busy pool does not hold back revocations.
     """
     stored = StoredIdentities(database)
     verifiers: dict[str, OwnTokens | ForeignTokens] = {
-        config.issuer: ForeignTokens(
+        config.issuer.rstrip("/"): ForeignTokens(
             config,
             TokenVerifier(config.issuer, config.audience, DiscoveredKeys(config.issuer, clock, client), clock),
             stored,
@@ -138,7 +139,7 @@ class CredentialAuthenticator:
         if issuer == ISSUER:
             # Not kept: verifying takes some 20 µs, and it lives for minutes only.
             return self._internal.verify(credential)
-        verifier = self._verifiers.get(issuer)
+        verifier = self._verifiers.get(issuer.rstrip("/"))
         if verifier is None:
             raise Unauthenticated("The issuer of this token is not accepted here.", detail=issuer[:200])
         return await self._shared(digest, lambda: self._token(digest, credential, verifier))

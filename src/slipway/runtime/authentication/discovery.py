@@ -70,7 +70,7 @@ class DiscoveredKeys:
         try:
             async with asyncio.timeout(_DEADLINE_S), self._client() as client:
                 configuration = await self._get(client, f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
-                if configuration.get("issuer") != self._issuer:
+                if str(configuration.get("issuer")).rstrip("/") != self._issuer.rstrip("/"):
                     raise UpstreamFailed("The issuer of this token is not set up right.", detail="its `issuer` differs")
                 keys = verification_keys(await self._get(client, str(configuration.get("jwks_uri", ""))))
         except (SlipwayError, TimeoutError) as error:

@@ -53,7 +53,7 @@ class TokenVerifier:
         raise Unauthenticated(_INVALID, detail=f"none of the {len(candidates)} keys named {kid!r} verifies it")
 
     def _check(self, claims: Mapping[str, Any]) -> None:
-        if claims.get("iss") != self._issuer:
+        if str(claims.get("iss")).rstrip("/") != self._issuer.rstrip("/"):
             raise Unauthenticated(_INVALID, detail="another issuer")
         audience = claims.get("aud")
         if self._audience not in (audience if isinstance(audience, list) else [audience]):

@@ -109,8 +109,10 @@ def _grants_of_clients() -> None:
         " created_at timestamptz NOT NULL,"
         " expires_at timestamptz NOT NULL,"
         " used_at timestamptz,"
+        " replayed_at timestamptz,"
         " PRIMARY KEY (tenant_id, id))"
     )
+    op.execute("CREATE INDEX authorization_code_family ON authorization_code (family)")
     op.execute("CREATE INDEX authorization_code_expiry ON authorization_code (expires_at)")
     op.execute(
         "CREATE TABLE refresh_token ("
