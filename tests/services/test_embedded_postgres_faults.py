@@ -95,7 +95,7 @@ def test_every_acknowledged_commit_survives_kills_under_load(home: Path) -> None
         found = set(owner.execute("SELECT writer, step FROM written").fetchall())
     acknowledged = {(writer.number, step) for writer in writers for step in writer.acknowledged}
     assert acknowledged <= found
-    assert len(acknowledged) > 200
+    assert len(acknowledged) > 40  # 2,600 to 7,300 on 2 cores, 2026-11-21
     # Each writer was cut off by both kills and wrote again after the second.
     assert all(writer.broken >= 2 for writer in writers)
     assert restarts == [addresses, addresses]

@@ -224,6 +224,7 @@ def test_without_the_right_to_grant_it_the_error_says_what_to_do(home: Path, mon
     monkeypatch.setattr(identity, "_capabilities_held", lambda: 0)
     with pytest.raises(Misconfigured, match="normal user"):
         EmbeddedPostgres(home).start()
+    assert list((home / "postgres").glob("new-*")) == []
     monkeypatch.undo()
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(Misconfigured, match="setpriv"):

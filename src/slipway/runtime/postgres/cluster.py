@@ -117,11 +117,13 @@ class Cluster:
         try:
             # 0700 and ours: no other process of the user that runs `initdb` gets in.
             staging = Path(tempfile.mkdtemp(prefix="new-", dir=self.root))
-            self._initdb(installation, staging, passwords)
-            _give(staging / "data", owner)
-            (staging / "data").rename(self.data)
-            _sync_folder(self.root)
-            shutil.rmtree(staging)
+            try:
+                self._initdb(installation, staging, passwords)
+                _give(staging / "data", owner)
+                (staging / "data").rename(self.data)
+                _sync_folder(self.root)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
         except OSError as error:
             raise disk_error(error, "The database could not be created") from error
 

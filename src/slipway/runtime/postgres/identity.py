@@ -5,7 +5,7 @@ nobody else has; no user is created. `initdb`, unlike the server, looks its uid 
 runs as `nobody`, in a folder that other processes of `nobody` cannot enter, and its files change hands
 afterwards (tried on 18.4, 2026-11-21).
 
-The home or the programs often lie below folders that this uid may not traverse (/root, a 0700 clone).
+The home or the programs often lie below folders that this uid may not traverse (root's own, a 0700 clone).
 Nobody's permissions are changed for that: the server then gets the one capability to pass them,
 CAP_DAC_READ_SEARCH.
 """

@@ -22,6 +22,8 @@ _DEATHS_WITHIN_S = 60.0
 async def supervise(postgres: EmbeddedPostgres, on_restart: Callable[[EmbeddedAddresses], None] | None = None) -> None:
     """Start the server again whenever its postmaster dies, until cancelled; then no start is left under way.
 
+    Cancel it before `EmbeddedPostgres.stop`, which it would take for a death.
+
     `on_restart` gets the addresses after each restart. Raises what `start` raises when it cannot help to try
     again, and Unavailable after five failures within a minute.
     """
