@@ -239,6 +239,30 @@ def test_lists_without_bullets_and_lone_words_can_be_quoted() -> None:
     assert [one.text for one in candidates([Source("1", "", "Blue door")])] == ["Blue door"]
 
 
+def test_numbered_headings_are_context_and_numbered_lists_are_not() -> None:
+    text = (
+        "4 Equipment\n4.1 What you get\nA laptop and a dock.\n\n5. Summer party\nIt is on the quay.\n1. Swim\n2. Dance"
+    )
+    found = [(one.text, one.in_context) for one in candidates([Source("1", "", text)])]
+    assert found == [
+        ("A laptop and a dock.", "What you get: A laptop and a dock."),
+        ("It is on the quay.", "Summer party: It is on the quay."),
+        ("Swim", "Summer party: Swim"),
+        ("Dance", "Summer party: Dance"),
+    ]
+
+
+def test_the_first_row_of_a_table_that_was_cut_is_no_head() -> None:
+    text = "| limits | in process | Redis |\n| objects | a folder | any S3 |"
+    assert len(candidates([Source("1", "", text)])) == 2
+
+
+def test_rows_that_differ_in_figures_alone_are_all_quoted(extractive: Extractive) -> None:
+    text = "Years of service\tLeave\n2 to 4 years\t27 days\n5 to 9 years\t30 days"
+    answer = extractive.answer(chat("How many days of leave after years of service?", ("Handbook", text)))
+    assert {quote for quote, _ in quotes_of(answer)} == {"2 to 4 years\t27 days", "5 to 9 years\t30 days"}
+
+
 def test_the_mark_of_a_list_item_is_not_quoted() -> None:
     text = "To return it:\n1. Pack the box well.\n2. Print the label.\n- It must be readable."
     found = candidates([Source("1", "", text)])

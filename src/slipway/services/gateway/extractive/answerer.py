@@ -21,8 +21,9 @@ NO_SOURCES = "I only quote the documents I am given, and this request came witho
 _MOST_QUOTES = 3
 # A further quote stands within this of the best, or it dilutes the answer.
 _CLOSE_TO_BEST = 0.12
-# Two sentences this alike (cosine) say the same: the second is not quoted.
+# Two sentences this alike (cosine) say the same when their figures are the same: the second is not quoted.
 _SAME = 0.95
+_FIGURES = re.compile(r"\d[\d.,]*")
 _PIECE = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+$")
 
 
@@ -92,7 +93,11 @@ def _same_sentence(candidate: Candidate, quotes: Sequence[_Quote]) -> _Quote | N
 
 
 def _repeats(one: Ranked, other: Ranked) -> bool:
-    return one.candidate.overlaps(other.candidate) or float(one.vector @ other.vector) > _SAME
+    if one.candidate.overlaps(other.candidate):
+        return True
+    # Rows of a table are alike in everything but their figures.
+    alike = float(one.vector @ other.vector) > _SAME
+    return alike and _FIGURES.findall(one.candidate.text) == _FIGURES.findall(other.candidate.text)
 
 
 def _rendered(quote: _Quote) -> str:

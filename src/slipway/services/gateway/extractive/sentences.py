@@ -14,8 +14,10 @@ from slipway.services.gateway.extractive.sources import Source
 # Longer than this a quote is no longer read at a glance; arbitrary.
 _LONGEST_CHARS = 400
 _CELLS = re.compile(r"\t|\s\|\s|^\||\|$| {3,}")
-_RULE = re.compile(r"[\s|:+=_-]*")
+_RULE = re.compile(r"[\s|:+=_-]+")
 _ITEM = re.compile(r"(?:[-*+•–]|\(?\d{1,3}[.)])\s+(?=\S)")
+_FIGURE = re.compile(r"(?<![^\W_])\d")  # not the digit of a name such as S3
+_NUMBER = re.compile(r"(\d{1,3}(?:\.\d{1,3}){0,3})[.)]?\s+(?=[^\W\d_a-z])")
 _END = re.compile(r"[.!?;…。！？][)\]}\"'’”»*_`]*$")
 _HEADING_WORDS = 9  # arbitrary: longer lines without a full stop are prose that was cut
 
@@ -77,7 +79,8 @@ def _of(source: Source, rank: int) -> Iterator[Candidate]:
             yield Candidate(source, rank, start, end, " ".join(": ".join(part for part in parts if part).split()))
             asked = ""
         elif role == "heading":
-            heading, asked = text.strip("#*: "), ""
+            number = _NUMBER.match(text)
+            heading, asked = text[number.end() if number else 0 :].strip("#*: "), ""
         elif role == "question":
             asked = text
         elif role == "columns":
@@ -97,11 +100,11 @@ def _role(lines: Sequence[str], index: int, *, in_table: bool) -> str:
     following = lines[index + 1] if index + 1 < len(lines) else ""
     if _RULE.fullmatch(text):
         return "rule"
-    if not in_table and _CELLS.search(text) and not re.search(r"\d", text) and _CELLS.search(following):
+    if not in_table and _CELLS.search(text) and not _FIGURE.search(text) and _shows_table(following):
         return "columns"
     if text.endswith(("?", "？")):
         return "question"
-    if text.startswith("#"):
+    if text.startswith("#") or _is_numbered_heading(text, before, following):
         return "heading"
     if not _is_fragment(text):
         return "sentence"
@@ -110,6 +113,21 @@ def _role(lines: Sequence[str], index: int, *, in_table: bool) -> str:
     if following and not _is_fragment(following):
         return "heading"
     return "heading" if not _is_fragment(before) and (following or before) else "sentence"
+
+
+def _is_numbered_heading(text: str, before: str, following: str) -> bool:
+    """ "5. Summer party" or "3.1 Annual leave", unless a line beside it has a number of as many levels: a list."""
+    number = _NUMBER.match(text)
+    if number is None or not _is_fragment(text[number.end() :]):
+        return False
+    levels = number[1].count(".")
+    neighbours = (_NUMBER.match(line) for line in (before, following))
+    return all(neighbour is None or neighbour[1].count(".") != levels for neighbour in neighbours)
+
+
+def _shows_table(line: str) -> bool:
+    """Whether the line says of the row above that it names columns: a rule, or a row with figures where it has none."""
+    return _RULE.fullmatch(line) is not None or (_CELLS.search(line) is not None and _FIGURE.search(line) is not None)
 
 
 def _is_fragment(text: str) -> bool:

@@ -94,11 +94,11 @@ class MiniLM:
         return Embedded(vectors, tuple(lengths))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Word pieces of each whole text with the two marks: above 256, `embed` cuts it."""
+        """Word pieces of each whole text without the two marks: above 254, `embed` cuts it."""
         if not texts:
             return []
         tokenizer = self._load().tokenizer
-        return [len(_encode(tokenizer, text)) for text in texts]
+        return [len(_encode(tokenizer, text, marks=False)) for text in texts]
 
     def close(self) -> None:
         """Give the memory and the threads back; a later call loads again."""
@@ -154,10 +154,10 @@ def _loaded(cache_folder: Path) -> _Loaded:
     return _Loaded(session, tokenizer)
 
 
-def _encode(tokenizer: Any, text: str) -> list[int]:
-    """The ids of the whole text with its marks. One by one, as a batch starts the tokenizer's own threads."""
+def _encode(tokenizer: Any, text: str, *, marks: bool = True) -> list[int]:
+    """The ids of the whole text. One by one, as a batch starts the tokenizer's own threads."""
     try:
-        ids: list[int] = tokenizer.encode(text).ids
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=marks).ids
     except (UnicodeEncodeError, TypeError) as error:
         raise InvalidRequest(
             "A text is not valid Unicode: send text without unpaired surrogates.", detail=str(error)
