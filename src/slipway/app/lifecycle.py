@@ -21,7 +21,7 @@ from slipway.app.foundation import Grounds, load_manifest, open_foundation
 from slipway.app.home import Credentials, Home
 from slipway.app.probes import Readiness
 from slipway.app.targets import parse_target, wire
-from slipway.base.errors import Misconfigured, SlipwayError
+from slipway.base.errors import Misconfigured, SlipwayError, Unauthenticated
 from slipway.runtime.part import Part, Work
 from slipway.runtime.settings import Settings
 from slipway.runtime.telemetry import close_traces, configure_traces
@@ -184,17 +184,25 @@ async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 
 async def _credentials(grounds: Grounds, home: Home, url: str) -> str:
-    """The command line's key: made with the first tenant, and again when its file was lost."""
-    first = await bootstrap(grounds.foundation.database)
-    kept = home.credentials()
+    """The command line's key: made with the first tenant, and again when its file was lost or no longer holds."""
+    database = grounds.foundation.database
+    first, kept = await bootstrap(database), home.credentials()
     if first is not None:
-        key = first.api_key
-    elif kept is not None:
+        key = first.key_secret
+    elif kept is not None and await _holds(grounds, kept.api_key):
         key = kept.api_key
     else:
-        key = await admin_key_new(grounds.foundation.database)
+        key = (await admin_key_new(database)).key_secret
     home.save_credentials(Credentials(url, key))
     return key
+
+
+async def _holds(grounds: Grounds, api_key: str) -> bool:
+    try:
+        await grounds.authenticator.authenticate(api_key)
+    except Unauthenticated:
+        return False
+    return True
 
 
 class _Server(uvicorn.Server):
