@@ -8,8 +8,11 @@ import docx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reportlab.lib import colors
 from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.lib.styles import ParagraphStyle, getSampleStyleSheet
 from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import BaseDocTemplate, Frame, FrameBreak, PageTemplate, Paragraph, SimpleDocTemplate, Table
 
 from slipway.base.errors import InvalidRequest, SlipwayError, TooLarge, UnsupportedType
 from slipway.services.retrieval.extraction import detection, format_docx, models
@@ -280,3 +283,52 @@ def test_a_dump_loads_as_it_was(tmp_path: Path) -> None:
     found = ExtractedText("Grüße\n😀 x", (Page(1, 0, 5), Page(2, 6, 9)), 'A "t"\n', PDF, (Heading(0, 5, 1),))
     found.dump(tmp_path / "dump")
     assert ExtractedText.load(tmp_path / "dump") == found
+
+
+CELLS = [
+    ["Item", "Return within", "Where"],
+    ["Laptop with charger and the dock of the home office", "14 days after the last working day", "IT desk"],
+    ["Access card", "1 day", "Reception"],
+    ["Phone", "14 days", "IT desk"],
+]
+RULED = ("LINEBELOW", (0, 0), (-1, -1), 0.5, colors.grey)
+HEAD_RULED = [
+    ("LINEABOVE", (0, 0), (-1, 0), 1, colors.black),
+    ("LINEBELOW", (0, 0), (-1, 0), 1, colors.black),
+    ("LINEBELOW", (0, -1), (-1, -1), 1, colors.black),
+]
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        [("GRID", (0, 0), (-1, -1), 0.5, colors.grey)],
+        [RULED],
+        HEAD_RULED,
+        [("ROWBACKGROUNDS", (0, 0), (-1, -1), [colors.lightgrey, colors.white])],
+    ],
+    ids=["grid", "rows ruled", "head ruled", "striped"],
+)
+def test_pdf_cells_of_several_lines_are_one_row(tmp_path: Path, style: list[tuple[object, ...]]) -> None:
+    cell = getSampleStyleSheet()["BodyText"]
+    rows = [[Paragraph(text, cell) for text in row] for row in CELLS]
+    table = Table(rows, colWidths=[130, 110, 130], style=[*style, ("VALIGN", (0, 0), (-1, -1), "TOP")])
+    buffer = io.BytesIO()
+    story = [Paragraph("Above.", cell), table, Paragraph("Between.", cell), table, Paragraph("Below.", cell)]
+    SimpleDocTemplate(buffer, invariant=1).build(story)
+    lines = [line for line in read(tmp_path, buffer.getvalue()).text.split("\n") if line]
+    expected = [" | ".join(row) for row in CELLS]
+    assert lines == ["Above.", *expected, "Between.", *expected, "Below."]
+
+
+def test_pdf_justified_text_has_no_cells(tmp_path: Path) -> None:
+    justified = ParagraphStyle("j", fontSize=10, leading=12, alignment=4)
+    text = "A laptop has to be returned within fourteen extraordinarily long days, notwithstanding circumstances. " * 12
+    buffer = io.BytesIO()
+    document = BaseDocTemplate(buffer, invariant=1)
+    document.addPageTemplates(PageTemplate("two", [Frame(60, 60, 230, 700), Frame(310, 60, 230, 700)]))
+    document.build([Paragraph(text, justified), FrameBreak(), Paragraph("Right. " + text, justified)])
+    found = read(tmp_path, buffer.getvalue()).text
+    assert "|" not in found
+    left, right = " ".join(found.split()).split("Right. ")
+    assert left.strip() == right.strip() == text.strip()

@@ -22,7 +22,8 @@ from slipway.services.retrieval.extraction.models import (
     Progress,
     storable,
 )
-from slipway.services.retrieval.extraction.pdf_layout import Line, page_lines
+from slipway.services.retrieval.extraction.pdf_layout import page_lines
+from slipway.services.retrieval.extraction.pdf_tables import Line
 
 _BROKEN = "The PDF is broken or incomplete and could not be read."
 _BETWEEN_PAGES = "\n\n"
