@@ -1,7 +1,7 @@
 """Objects: whole files by key, in a folder on a laptop and in S3 in the cloud, behind one port.
 
-A key is relative to its tenant (`documents/doc_…/original`); an adapter puts the tenant in front, so that no key reaches
-another tenant's objects. An object appears whole or not at all: a crash leaves no half object.
+A key is relative to its tenant (`documents/doc_…/original`); an adapter puts the tenant in front, so that no key
+reaches another tenant's objects. An object appears whole or not at all: a crash leaves no half object.
 """
 
 from collections.abc import AsyncIterator
@@ -54,8 +54,16 @@ class Objects(Protocol):
         """Removes the object; one that is not there is no error."""
         ...
 
+    async def delete_under(self, caller: Caller, folder: str) -> None:
+        """Removes every object whose key begins with `folder/`."""
+        ...
+
     async def presign_put(self, caller: Caller, key: str, *, size_bytes: int, expires_s: int) -> PresignedPut:
         """A URL for one upload of exactly `size_bytes`."""
+        ...
+
+    async def sweep(self) -> None:
+        """Removes what crashed writers left behind; called at start, harmless to writers that live."""
         ...
 
     async def check(self) -> None:

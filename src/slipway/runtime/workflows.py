@@ -1,0 +1,401 @@
+"""Durable workflows: named steps that survive `kill -9`, on rows of the same PostgreSQL (ADR 0009).
+
+A workflow is one row with a lease, and one row for each of its steps. A worker claims it by writing a random fence into
+the row and keeps it by renewing the lease from a task of its own. Every effect of a step commits in a transaction that
+first locks the row and finds that fence, so a worker that was paused and woke up cannot double anything. Slices define
+`Workflow`s and start them within their own transactions; a process runs one `Worker`.
+
+Errors of a step: retryable ones are tried again with growing pauses until they have lasted a day; others fail the
+workflow at once; unexpected ones and crashes of the whole process count, and three without progress fail it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import uuid4
+
+from slipway.base.callers import Caller, Role, Scope
+from slipway.base.errors import Internal, SlipwayError
+from slipway.base.ids import new_id
+from slipway.runtime.database import Connection, Database
+
+_log = logging.getLogger(__name__)
+
+LEASE_S: Final = 10.0  # a dead worker's workflows are taken over this long after its last heartbeat
+_HEARTBEATS_PER_LEASE: Final = 5
+_POLL_S: Final = 1.0  # how late a workflow that another process started may be picked up
+_MAX_ATTEMPTS: Final = 3  # of one step without progress: crashes of the process and errors nobody expected
+_BACKOFF_S: Final = (0.5, 60.0)  # first and longest pause, doubled in between; arbitrary
+_GIVE_UP_AFTER: Final = "1 day"  # a store or provider that is away for longer needs a person anyway
+
+Commit = Callable[[Connection], Awaitable[None]]
+
+
+class LeaseLost(Exception):
+    """The workflow was taken over or cancelled; whatever the step was about to commit must not happen."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step. `run` may be started again after a crash; what it returns commits once, together with its end."""
+
+    name: str
+    run: Callable[["Execution"], Awaitable[Commit | None]]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A kind of workflow. A release may add, remove or reorder steps: those that are done stay done."""
+
+    kind: str
+    steps: Sequence[Step]
+    failed: Callable[["Execution", Connection, SlipwayError], Awaitable[None]] | None = None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a step is given: on whose behalf it runs, what it is about, and transactions that only its holder gets."""
+
+    database: Database
+    caller: Caller
+    workflow_id: str
+    subject_id: str
+    fence: str
+    step: str = ""
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, *, durable: bool = False) -> AsyncIterator[Connection]:
+        """A transaction of the caller's tenant that raises LeaseLost unless this worker still holds the workflow.
+
+        While it is open nobody can take the workflow over or cancel it. Unless `durable`, its commit does not wait
+        for the disk: a crash of PostgreSQL can undo the last moments, and then the step that made them runs again.
+        """
+        async with self.database.transaction(self.caller) as connection:
+            # KEY SHARE lets the heartbeat's update pass and holds back the FOR UPDATE of a claim or a cancellation.
+            # A holder that stops inside the transaction loses its session, or its lock would outlive its lease.
+            await connection.execute(
+                f"SET LOCAL idle_in_transaction_session_timeout = '{int(LEASE_S)}s'"
+                + ("" if durable else "; SET LOCAL synchronous_commit = off")
+            )
+            held = await connection.execute(
+                "SELECT 1 FROM workflow WHERE tenant_id = %(tenant)s AND id = %(id)s AND fence = %(fence)s"
+                " AND state = 'running' FOR KEY SHARE",
+                self.keys,
+            )
+            if await held.fetchone() is None:
+                raise LeaseLost(self.workflow_id)
+            yield connection
+
+    @property
+    def keys(self) -> dict[str, str]:
+        return {"tenant": self.caller.tenant_id, "id": self.workflow_id, "fence": self.fence, "step": self.step}
+
+    async def progress(self, connection: Connection, done: int, total: int | None, *, step: str | None = None) -> None:
+        """Records how far a step is, this one unless `step` says which."""
+        await connection.execute(
+            "UPDATE workflow_step SET done = %(done)s, total = %(total)s"
+            " WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s AND name = %(step)s",
+            self.keys | {"done": done, "total": total, "step": step or self.step},
+        )
+
+    async def advance(self, connection: Connection, done: int) -> None:
+        """Records that this step has done so much more and need not do it again: its attempts count from here."""
+        await connection.execute(
+            "UPDATE workflow_step SET done = done + %(done)s"
+            " WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s AND name = %(step)s",
+            self.keys | {"done": done},
+        )
+        await self.settle(connection)
+
+    async def settle(self, connection: Connection) -> None:
+        """Clears the counts of attempts and retries: something was achieved since."""
+        await connection.execute(
+            "UPDATE workflow SET attempts = 0, retries = 0, failing_since = NULL"
+            " WHERE tenant_id = %(tenant)s AND id = %(id)s",
+            self.keys,
+        )
+
+
+async def start(
+    connection: Connection, caller: Caller, workflow: Workflow, subject_id: str, *, delay_s: float = 0.0
+) -> str:
+    """Starts a workflow about `subject_id` on the caller's behalf, once the caller's transaction commits."""
+    workflow_id = new_id("wfl")
+    await connection.execute(
+        "INSERT INTO workflow (tenant_id, id, kind, subject_id, acting_subject, acting_role, acting_scopes,"
+        " acting_key_id, due_at) VALUES (%(tenant)s, %(id)s, %(kind)s, %(subject)s, %(acting)s, %(role)s, %(scopes)s,"
+        " %(key)s, clock_timestamp() + make_interval(secs => %(delay)s))",
+        {
+            "tenant": caller.tenant_id,
+            "id": workflow_id,
+            "kind": workflow.kind,
+            "subject": subject_id,
+            "acting": caller.subject,
+            "role": caller.role.value,
+            "scopes": sorted(caller.scopes),
+            "key": caller.key_id,
+            "delay": delay_s,
+        },
+    )
+    await _write_steps(connection, caller.tenant_id, workflow_id, workflow)
+    return workflow_id
+
+
+async def remove(connection: Connection, caller: Caller, subject_id: str) -> None:
+    """Ends every workflow about `subject_id` and forgets it; waits for a commit of theirs that is under way."""
+    keys = {"tenant": caller.tenant_id, "subject": subject_id}
+    await connection.execute(
+        "SELECT 1 FROM workflow WHERE tenant_id = %(tenant)s AND subject_id = %(subject)s FOR UPDATE", keys
+    )
+    await connection.execute("DELETE FROM workflow WHERE tenant_id = %(tenant)s AND subject_id = %(subject)s", keys)
+
+
+async def _write_steps(connection: Connection, tenant_id: str, workflow_id: str, workflow: Workflow) -> None:
+    await connection.execute(
+        "INSERT INTO workflow_step (tenant_id, workflow_id, name, position)"
+        " SELECT %s, %s, name, position FROM unnest(%s::text[]) WITH ORDINALITY AS step(name, position)"
+        " ON CONFLICT (tenant_id, workflow_id, name) DO UPDATE SET position = excluded.position"
+        " WHERE workflow_step.position <> excluded.position",
+        (tenant_id, workflow_id, [step.name for step in workflow.steps]),
+    )
+
+
+@dataclass
+class Worker:
+    """Runs workflows of the given kinds, `width` at a time, until it is cancelled.
+
+    `leases` is a pool of its own for claims and heartbeats, so that requests that use up the other pool cannot let
+    a lease run out.
+    """
+
+    database: Database
+    leases: Database
+    workflows: Sequence[Workflow] = ()
+    width: int = 2
+    lease_s: float = LEASE_S
+    _wakes: asyncio.Event = field(default_factory=asyncio.Event)
+    _held: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    def wake(self) -> None:
+        """Looks for work now rather than at the next poll."""
+        self._wakes.set()
+
+    async def run(self) -> None:
+        """Works until cancelled; what it then holds is given back at once."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_leases())
+            for _ in range(self.width):
+                group.create_task(self._work())
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self.lease_s / _HEARTBEATS_PER_LEASE)
+            fences = list(self._held)
+            if not fences:
+                continue
+            try:
+                async with self.leases.platform_transaction() as connection:
+                    await connection.execute("SET LOCAL synchronous_commit = off")
+                    kept = await connection.execute(
+                        "UPDATE workflow SET due_at = clock_timestamp() + make_interval(secs => %s)"
+                        " WHERE fence = ANY(%s) AND state = 'running' RETURNING fence",
+                        (self.lease_s, fences),
+                    )
+                    alive = {row["fence"] for row in await kept.fetchall()}
+            except SlipwayError as error:
+                _log.warning("leases could not be renewed, will try again: %s", error)
+                continue
+            for fence in set(fences) - alive:
+                if task := self._held.get(fence):
+                    task.cancel("lease lost")
+
+    async def _work(self) -> None:
+        while True:
+            self._wakes.clear()
+            try:
+                claimed = await self._claim()
+            except SlipwayError as error:
+                _log.warning("no workflow could be claimed, will try again: %s", error)
+                claimed = None
+            if claimed is None:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wakes.wait(), _POLL_S)
+                continue
+            self._wakes.set()  # there may be more for the others
+            await self._hold(claimed)
+
+    async def _claim(self) -> Mapping[str, Any] | None:
+        async with self.leases.platform_transaction() as connection:
+            await connection.execute("SET LOCAL synchronous_commit = off")
+            claim = await connection.execute(
+                "UPDATE workflow SET state = 'running', fence = %(fence)s, attempts = workflow.attempts + 1,"
+                " due_at = clock_timestamp() + make_interval(secs => %(lease)s),"
+                " started_at = coalesce(workflow.started_at, clock_timestamp())"
+                " FROM (SELECT tenant_id, id FROM workflow WHERE state IN ('queued', 'running')"
+                "  AND due_at <= clock_timestamp() AND kind = ANY(%(kinds)s)"
+                "  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) AS due"
+                " WHERE workflow.tenant_id = due.tenant_id AND workflow.id = due.id RETURNING workflow.*,"
+                " coalesce(failing_since < clock_timestamp() - %(limit)s::interval, false) AS hopeless",
+                {
+                    "limit": _GIVE_UP_AFTER,
+                    "fence": uuid4().hex,
+                    "lease": self.lease_s,
+                    "kinds": [workflow.kind for workflow in self.workflows],
+                },
+            )
+            return await claim.fetchone()
+
+    async def _hold(self, row: Mapping[str, Any]) -> None:
+        """Executes a claimed workflow in a task that the heartbeat can cancel."""
+        task = asyncio.create_task(self._execute(row))
+        self._held[row["fence"]] = task
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.done():  # the heartbeat ended it: the lease is lost, this worker lives on
+                return
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await asyncio.shield(self._give_back(row))
+            raise
+        finally:
+            del self._held[row["fence"]]
+
+    async def _give_back(self, row: Mapping[str, Any]) -> None:
+        with contextlib.suppress(SlipwayError):
+            async with self.leases.platform_transaction() as connection:
+                await connection.execute(
+                    "UPDATE workflow SET state = 'queued', due_at = clock_timestamp(), attempts = attempts - 1"
+                    " WHERE fence = %s AND state = 'running'",
+                    (row["fence"],),
+                )
+
+    async def _execute(self, row: Mapping[str, Any]) -> None:
+        workflow = next(item for item in self.workflows if item.kind == row["kind"])
+        execution = Execution(self.database, _caller(row), row["id"], row["subject_id"], row["fence"])
+        try:
+            if row["attempts"] > _MAX_ATTEMPTS:
+                public = f"Processing this stopped {_MAX_ATTEMPTS} times without progress, so it was given up."
+                await self._fail(workflow, execution, Internal(public))
+                return
+            for step in await self._open_steps(workflow, execution):
+                execution = Execution(
+                    self.database, execution.caller, row["id"], row["subject_id"], row["fence"], step.name
+                )
+                await self._run_step(step, execution)
+            async with execution.transaction(durable=True) as connection:
+                await connection.execute(
+                    "UPDATE workflow SET state = 'done', ended_at = clock_timestamp()"
+                    " WHERE tenant_id = %(tenant)s AND id = %(id)s",
+                    execution.keys,
+                )
+        except LeaseLost:
+            return
+        except SlipwayError as error:
+            await self._after_error(workflow, execution, row, error)
+        except Exception as error:  # noqa: BLE001 - a defect in one step must not end every other workflow
+            _log.exception("a step of %s failed unexpectedly", row["kind"])
+            await self._after_error(
+                workflow, execution, row, Internal("Something went wrong on our side.", detail=repr(error))
+            )
+
+    async def _open_steps(self, workflow: Workflow, execution: Execution) -> list[Step]:
+        async with execution.transaction() as connection:
+            await _write_steps(connection, execution.caller.tenant_id, execution.workflow_id, workflow)
+            rows = await connection.execute(
+                "SELECT name FROM workflow_step WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
+                " AND status = 'done'",
+                execution.keys,
+            )
+            done = {row["name"] for row in await rows.fetchall()}
+            steps = [step for step in workflow.steps if step.name not in done]
+            if steps:
+                await _mark(connection, execution, "running", steps[0].name)
+            return steps
+
+    async def _run_step(self, step: Step, execution: Execution) -> None:
+        began = time.monotonic()
+        commit = await step.run(execution)
+        async with execution.transaction() as connection:
+            if commit is not None:
+                await commit(connection)
+            await _mark(connection, execution, "done", step.name)
+            await execution.settle(connection)
+        _log.debug("step %s of %s took %.3f s", step.name, execution.subject_id, time.monotonic() - began)
+
+    async def _after_error(
+        self, workflow: Workflow, execution: Execution, row: Mapping[str, Any], error: SlipwayError
+    ) -> None:
+        """Schedules another attempt or fails the workflow. With the database away the lease runs out instead."""
+        expected = not isinstance(error, Internal)
+        final = not error.retryable if expected else row["attempts"] >= _MAX_ATTEMPTS
+        try:
+            if final or row["hopeless"]:
+                await self._fail(workflow, execution, error)
+            else:
+                await self._retry(execution, error, give_back=expected)
+        except LeaseLost:
+            return
+        except SlipwayError as second:
+            _log.warning("the outcome of %s could not be recorded: %s", execution.workflow_id, second)
+
+    async def _retry(self, execution: Execution, error: SlipwayError, *, give_back: bool) -> None:
+        _log.info("%s of %s will be tried again: %s", execution.step, execution.subject_id, error)
+        first_s, longest_s = _BACKOFF_S
+        async with execution.transaction() as connection:
+            await connection.execute(
+                "UPDATE workflow SET state = 'queued', retries = retries + 1, attempts = attempts - %(back)s,"
+                " failing_since = coalesce(failing_since, clock_timestamp()), due_at = clock_timestamp()"
+                " + make_interval(secs => greatest(least(%(first)s * 2.0 ^ least(retries, 20), %(longest)s), %(wait)s))"
+                " WHERE tenant_id = %(tenant)s AND id = %(id)s",
+                execution.keys
+                | {
+                    "back": int(give_back),
+                    "first": first_s,
+                    "longest": longest_s,
+                    "wait": min(error.retry_after_s or 0.0, longest_s),
+                },
+            )
+
+    async def _fail(self, workflow: Workflow, execution: Execution, error: SlipwayError) -> None:
+        _log.info("%s of %s failed: %s", workflow.kind, execution.subject_id, error)
+        async with execution.transaction(durable=True) as connection:
+            await _mark(connection, execution, "failed", execution.step)
+            if workflow.failed is not None:
+                await workflow.failed(execution, connection, error)
+            await connection.execute(
+                "UPDATE workflow SET state = 'failed', error_code = %(code)s, error_message = %(public)s,"
+                " ended_at = clock_timestamp() WHERE tenant_id = %(tenant)s AND id = %(id)s",
+                execution.keys | {"code": error.code, "public": error.public},
+            )
+
+
+async def _mark(connection: Connection, execution: Execution, status: str, step: str) -> None:
+    """Sets the status of a step; with one done, the next pending one is running."""
+    await connection.execute(
+        "UPDATE workflow_step SET status = %(status)s WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
+        " AND name = %(step)s",
+        execution.keys | {"status": status, "step": step},
+    )
+    if status == "done":
+        await connection.execute(
+            "UPDATE workflow_step SET status = 'running' WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
+            " AND status = 'pending' AND position = (SELECT min(position) FROM workflow_step WHERE"
+            " tenant_id = %(tenant)s AND workflow_id = %(id)s AND status = 'pending')",
+            execution.keys,
+        )
+
+
+def _caller(row: Mapping[str, Any]) -> Caller:
+    return Caller(
+        tenant_id=row["tenant_id"],
+        subject=row["acting_subject"],
+        scopes=frozenset(Scope(scope) for scope in row["acting_scopes"] if scope in set(Scope)),
+        role=Role(row["acting_role"]),
+        key_id=row["acting_key_id"],
+    )

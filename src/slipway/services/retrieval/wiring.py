@@ -1,0 +1,45 @@
+"""Wires retrieval: documents and their ingestion, search and collections."""
+
+from typing import Final
+
+from slipway.api.client import Client
+from slipway.runtime.database import Database
+from slipway.runtime.objects.upload_tokens import UploadTokens
+from slipway.runtime.part import Foundation, Part
+from slipway.runtime.workflows import Worker
+from slipway.services.retrieval.adapter_chunks import Chunks
+from slipway.services.retrieval.adapter_embeddings import Embeddings
+from slipway.services.retrieval.adapter_tokenizer import WordPieces
+from slipway.services.retrieval.documents import Documents
+from slipway.services.retrieval.documents_text import TextCache
+from slipway.services.retrieval.extraction.isolation import extract_isolated_async
+from slipway.services.retrieval.ingestion import Ingestion
+from slipway.services.retrieval.routes_documents import document_routes, object_routes
+from slipway.services.retrieval.uploads import Uploads
+
+_LEASE_CONNECTIONS: Final = 2  # one renews leases while another claims
+
+
+async def wire(foundation: Foundation) -> Part:
+    """Everything below `/v1/documents`, `/v1/search` and `/v1/collections`, and the workers of this process."""
+    database, objects = foundation.database, foundation.objects
+    leases = await Database.open(foundation.database_url, max_connections=_LEASE_CONNECTIONS, name="slipway leases")
+    address = foundation.address("gateway")
+    gateway = Client(address.url, unix_socket=address.unix_socket)
+    embeddings = Embeddings(gateway, foundation.tokens, foundation.manifest.models.embeddings)
+    chunks, texts = Chunks(), TextCache(objects)
+    ingestion = Ingestion(database, objects, extract_isolated_async, embeddings, chunks, texts, WordPieces()).workflow
+    worker = Worker(database, leases, width=foundation.settings.ingestion_workers)
+    uploads = Uploads(database, objects, ingestion, worker.wake)
+    documents = Documents(database, objects, chunks, texts, worker.wake)
+    worker.workflows = (ingestion, uploads.workflow, documents.removal)
+    return Part(
+        name="retrieval",
+        routes=(
+            document_routes(documents, uploads),
+            object_routes(objects, UploadTokens(foundation.secrets), uploads, foundation.clock),
+        ),
+        start=(objects.sweep,),
+        run={"workflows": worker.run, "uploads": uploads.watch},
+        stop=(gateway.close, leases.close),
+    )
