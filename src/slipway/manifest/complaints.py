@@ -11,8 +11,10 @@ from pydantic import ValidationError
 
 from slipway.manifest.fields import model_at, nearest, places
 from slipway.manifest.problems import Finding, Path, path_text
+from slipway.manifest.sections.section import FORMS
 
 _SECRET_WORDS = ("api_key", "apikey", "secret", "password", "token")
+_KEY_ERRORS = frozenset({"string_pattern_mismatch", "string_too_long", "string_too_short", "component", "tag"})
 # What a person reads for the validator's own error types; `{…}` are the values of the error's context.
 _SENTENCES = {
     "missing": "this key is required{hint}",
@@ -39,8 +41,10 @@ _SENTENCES = {
 def findings(error: ValidationError) -> Iterable[Finding]:
     """Each refusal of `error` with its path and its sentence."""
     for details in error.errors(include_url=False):
-        path = tuple(part for part in details["loc"] if part != "[key]")
-        yield Finding(path, _sentence(path, details["type"], details, is_key="[key]" in details["loc"]))
+        path = details["loc"]
+        if details["type"] in _KEY_ERRORS and path[-1:] == ("[key]",):  # how pydantic says that it means the key
+            path = path[:-1]
+        yield Finding(path, _sentence(path, details["type"], details))
 
 
 def unknown_key(path: Path) -> str:
@@ -67,16 +71,14 @@ def wrong_environment_key(key: str) -> str:
     return f"`{key}` belongs to an environment: move it under environments.<name>"
 
 
-def _sentence(path: Path, kind: str, details: Mapping[str, Any], *, is_key: bool) -> str:
+def _sentence(path: Path, kind: str, details: Mapping[str, Any]) -> str:
     context = details.get("ctx", {})
     if kind == "extra_forbidden":
         return unknown_key(path)
-    if is_key and kind in ("string_pattern_mismatch", "string_too_long", "string_too_short"):
-        return f"`{path[-1]}` cannot be a name here: write lower-case words joined by dashes"
     if kind in ("literal_error", "enum"):
         return _choice(str(context["expected"]), details["input"])
     if kind == "string_pattern_mismatch":
-        return f"this text does not have the form that is due here: {context['pattern']}"
+        return f"{_quoted(details['input'])} does not have the form that is due here: {_form(context['pattern'])}"
     template = _SENTENCES.get(kind)
     if template is None:  # raised by a section, in its own words
         return str(details["msg"])
@@ -100,6 +102,15 @@ def _given(value: Any, *, word: bool = False) -> str:
     if isinstance(value, str):
         return f"`{value}`" if word and len(value) <= 40 else "a text"
     return "a list" if isinstance(value, list | tuple) else "keys and values"
+
+
+def _quoted(text: str) -> str:
+    """Names, regions and paths are no secrets; what is long may be anything."""
+    return f"`{text}`" if text and len(text) <= 40 and text.isprintable() else "this text"
+
+
+def _form(pattern: str) -> str:
+    return f"write {FORMS[pattern]}" if pattern in FORMS else pattern
 
 
 def _hint(path: Path) -> str:

@@ -23,7 +23,7 @@ from slipway.manifest.sections.network import Network
 from slipway.manifest.sections.placement import Schedule
 from slipway.manifest.sections.plans import Plan
 from slipway.manifest.sections.recovery import Recovery, Region
-from slipway.manifest.sections.section import Name, Section
+from slipway.manifest.sections.section import CLAIM_PATTERN, TAG_PATTERN, Name, Section
 from slipway.manifest.sections.services import Service
 from slipway.manifest.units import Duration
 
@@ -57,7 +57,7 @@ def _in_catalog(name: str) -> str:
 
 
 ComponentName = Annotated[str, AfterValidator(_in_catalog)]
-TagKey = Annotated[str, AfterValidator(_own_tag), Field(pattern=r"^[A-Za-z0-9 _.:/=+@-]{1,128}$")]
+TagKey = Annotated[str, Field(pattern=TAG_PATTERN), AfterValidator(_own_tag)]
 TagValue = Annotated[str, Field(max_length=256)]
 
 
@@ -68,7 +68,7 @@ class Manifest(Section):
     name: Name = Field(description="Name of the platform: lower-case words joined by dashes, at most 40 characters.")
     tenant_claim: str = Field(
         default="tenant",
-        pattern=r"^[A-Za-z][A-Za-z0-9_.:/-]*$",
+        pattern=CLAIM_PATTERN,
         description="The claim of a token that carries the tenant.",
     )
     components: Mapping[ComponentName, ComponentSettings] | None = Field(

@@ -99,6 +99,7 @@ class _Reader:
         if event.tag is not None:
             self.refuse(line, column, f"the tag {event.tag} is refused: write a plain value")
         if kind == "ScalarEvent":
+            _refuse_half_characters(event)
             node = Node(event.value if event.style else _scalar(event.value), line, column)
         elif kind == "MappingStartEvent":
             node = self.mapping(events, line, column, depth)
@@ -149,6 +150,7 @@ class _Reader:
 
     def key(self, event: Any) -> str:
         if type(event).__name__ == "ScalarEvent" and event.tag is None:
+            _refuse_half_characters(event)
             return str(event.value)
         if type(event).__name__ == "AliasEvent" and isinstance(self.alias(event.anchor, *_at(event)).value, str):
             return str(self.anchors[event.anchor].value)
@@ -156,6 +158,12 @@ class _Reader:
 
     def refuse(self, line: int, column: int, message: str) -> None:
         self.problems.append(Problem(line, column, "", message))
+
+
+def _refuse_half_characters(event: Any) -> None:
+    """A lone surrogate (`"\\ud800"`) is no text: no JSON, no terminal and no file could take it."""
+    if any("\ud800" <= character <= "\udfff" for character in event.value):
+        raise Unreadable("the text holds half a character (a lone surrogate): write the whole one", *_at(event))
 
 
 def _scalar(text: str) -> Scalar:

@@ -12,6 +12,8 @@ from slipway.manifest.blueprints import blueprint_names, blueprint_text
 from slipway.manifest.catalog import CATALOG
 from slipway.manifest.editor import json_schema
 from slipway.manifest.schema import Manifest
+from slipway.manifest.sections.section import FORMS
+from slipway.manifest.units import Quantity
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples" / "manifests").glob("*.yaml"))
 SCHEMA = json_schema()
@@ -90,6 +92,18 @@ def test_what_the_loader_takes_is_accepted(keys: dict) -> None:
 def test_what_the_loader_refuses_is_refused(problems, keys: dict) -> None:
     assert not accepts(manifest(**keys))
     assert problems(json.dumps(keys)[1:-1].replace('"nam": "x"', "nam: x"))
+
+
+def test_every_form_of_a_text_can_be_said_in_words() -> None:
+    def patterns(node: object) -> set[str]:
+        if isinstance(node, dict):
+            own = {node["pattern"]} if isinstance(node.get("pattern"), str) else set()
+            return own.union(*(patterns(child) for child in node.values()), node.get("patternProperties", {}))
+        return set().union(*map(patterns, node)) if isinstance(node, list) else set()
+
+    quantities = {kind.PATTERN for kind in Quantity.__subclasses__()}
+    checked_in_words = {"^[A-Z][A-Z0-9_]{0,79}$", "^https?://"}
+    assert patterns(SCHEMA) - quantities - checked_in_words == set(FORMS)
 
 
 def test_making_it_twice_gives_the_same_and_leaves_the_model_alone() -> None:

@@ -1,15 +1,24 @@
 """From a file to a manifest: every problem at once with its place, origins, and files that cannot be read."""
 
+import copy
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from slipway.base.errors import Misconfigured
 from slipway.manifest import ManifestProblems, build, default_manifest, load, open_document
 from slipway.manifest.environments import Origin
 from slipway.manifest.explain import explain
+from slipway.manifest.loading import parse
 from slipway.manifest.schema import Manifest
 
+EXAMPLE = YAML(typ="safe", pure=True).load(Path(__file__).parents[3] / "examples" / "manifests" / "rag-assistant.yaml")
 MANY_MISTAKES = f"""\
 slipway: 2
 nme: x
@@ -247,3 +256,43 @@ def test_build_refuses_what_a_file_would_be_refused_for() -> None:
 def test_a_manifest_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         default_manifest().name = "other"
+
+
+def test_a_key_that_looks_like_the_validators_own_mark_is_an_unknown_key(problems) -> None:
+    told = problems("'[key]': {}\n")
+    assert len(told) == 1
+    assert told[0].startswith("3:1 [key]: there is no key `[key]` here: the keys are slipway, name, ")
+
+
+TEXTS = ["", "x", "$5", "80%", "7d", "a\0b", "é" * 200]
+NESTED = [[], {}, [1], [None], {"a": 1}, {"": 1}, [{}], [[]], {"[key]": {}}, {"x": {"y": {}}}]
+PIECES = st.sampled_from([None, True, 0, -1, 10**17, 1.5, *TEXTS, *NESTED])
+
+
+def paths(value: Any, path: tuple = ()) -> Iterator[tuple]:
+    if path:
+        yield path
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield from paths(child, (*path, key))
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=60)
+def test_whatever_is_written_into_the_example_it_holds_or_every_problem_has_a_line_and_a_sentence(data) -> None:
+    mutated = copy.deepcopy(EXAMPLE)
+    for _ in range(data.draw(st.integers(1, 3))):
+        *above, last = data.draw(st.sampled_from(list(paths(mutated))))
+        spot = mutated
+        for part in above:
+            spot = spot[part]
+        if isinstance(spot, dict) and data.draw(st.booleans()):
+            spot[f"{last}{data.draw(st.sampled_from(['', 's', '-x', '.b']))}"] = spot.pop(last)
+        else:
+            spot[last] = data.draw(PIECES)
+    try:
+        assert parse(json.dumps(mutated)).check()
+    except ManifestProblems as refused:
+        assert refused.problems
+        assert all(problem.line >= 1 and problem.message for problem in refused.problems)
+        assert not any("Input should" in problem.message for problem in refused.problems)

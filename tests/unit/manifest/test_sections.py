@@ -15,11 +15,19 @@ COLD = (
     ("text", "place", "message"),
     [
         ("slipway2: 1", "slipway2", "there is no key `slipway2` here: did you mean `slipway`?"),
-        ("tenant_claim: ''", "tenant_claim", "this text does not have the form that is due here"),
+        (
+            "tenant_claim: ''",
+            "tenant_claim",
+            "this text does not have the form that is due here: write the name of a claim, like merchant_id",
+        ),
         ("tags: {aws:cost: x}", "tags.aws:cost", "tags that begin with aws: belong to AWS"),
-        ("tags: {'a#b': x}", "tags.a#b", "`a#b` cannot be a name here"),
+        ("tags: {'a#b': x}", "tags.a#b", "`a#b` does not have the form that is due here: write 1 to 128 letters"),
         ("tags: {Owner: }", "tags.Owner", "a text is due here, not nothing"),
-        ("region: us-east", "region", "this text does not have the form that is due here"),
+        (
+            "region: us-east",
+            "region",
+            "`us-east` does not have the form that is due here: write an AWS region, like us-east-1",
+        ),
         ("compute: ec3", "compute", "`ec3` is not one of fargate, ec2, eks (did you mean ec2?)"),
         ("schedule: {start: '07:00 UTC'}", "schedule.stop", "this key is required: When it stops."),
         ("schedule: {stop: 10pm}", "schedule.stop", "'10pm' is not a time of day in UTC: write 22:00 UTC or"),
@@ -64,7 +72,11 @@ COLD = (
             "services.web.needs",
             "a list is due here, not a text",
         ),
-        ("services: {Web: {image: ./web, port: 80}}", "services.Web", "`Web` cannot be a name here"),
+        (
+            "services: {Web: {image: ./web, port: 80}}",
+            "services.Web",
+            "`Web` does not have the form that is due here: write lower-case words",
+        ),
         # plans
         (
             "plans: {free: {tokens_per_month: 1.5M}}",

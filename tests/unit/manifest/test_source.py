@@ -57,6 +57,8 @@ def test_a_value_stands_where_its_key_stands() -> None:
         ("a: *nowhere\n", 1, "the alias *nowhere names nothing"),
         ("a: &self [*self]\n", 1, "the alias *self names nothing"),
         ("? [a, b]\n: 1\n", 1, "a key is a plain text"),
+        ('a: 1\nb: "\\ud800"\n', 2, "half a character"),
+        ('"\\udfff": 1\n', 1, "half a character"),
         ("a: [1, 2\n", 2, "this is not YAML"),
         ("a: b: c\n", 1, "this is not YAML"),
         ("a:\n\t- b\n", 2, "this is not YAML"),

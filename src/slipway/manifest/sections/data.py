@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from slipway.manifest.sections.models import BaseUrl, SecretVariable
-from slipway.manifest.sections.section import Section
+from slipway.manifest.sections.section import BUCKET_PATTERN, Section
 from slipway.manifest.units import Duration
 
 
@@ -50,7 +50,7 @@ class Objects(Section):
 
     bucket: str | None = Field(
         default=None,
-        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        pattern=BUCKET_PATTERN,
         description="A bucket that exists; left out, one is made.",
     )
     endpoint_url: BaseUrl | None = Field(default=None, description="An S3-compatible server other than AWS.")

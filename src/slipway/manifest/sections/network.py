@@ -6,14 +6,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from slipway.manifest.sections.section import Section
+from slipway.manifest.sections.section import VPC_PATTERN, Section
 
 
 class Network(Section):
     """Addresses, zones and tiers of subnets."""
 
     vpc: str | None = Field(
-        default=None, pattern=r"^vpc-[0-9a-f]{8,17}$", description="A VPC that exists; then leave the other keys out."
+        default=None, pattern=VPC_PATTERN, description="A VPC that exists; then leave the other keys out."
     )
     cidr: str = Field(default="10.0.0.0/16", description="The VPC's range of addresses, /16 to /24.")
     azs: int = Field(default=2, ge=1, le=6, description="Availability zones.")

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from slipway.manifest.sections.section import Section
+from slipway.manifest.sections.section import REGION_PATTERN, Section
 from slipway.manifest.units import Duration
 
-Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$", examples=["us-east-1"])]
+Region = Annotated[str, Field(pattern=REGION_PATTERN, examples=["us-east-1"])]
 # AWS Backup refuses a lifecycle whose deletion comes less than 90 days after the move to cold storage
 # (docs.aws.amazon.com/aws-backup, "Lifecycle": DeleteAfterDays >= MoveToColdStorageAfterDays + 90).
 COLD_MIN: Final = Duration.of(days=90)

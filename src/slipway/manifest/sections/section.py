@@ -1,5 +1,6 @@
 """What every section of the manifest shares: frozen, no unknown key, no silent change of type."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,5 +13,23 @@ class Section(BaseModel):
 
 
 NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"
+CLAIM_PATTERN = r"^[A-Za-z][A-Za-z0-9_.:/-]*$"
+TAG_PATTERN = r"^[A-Za-z0-9 _.:/=+@-]{1,128}$"
+REGION_PATTERN = r"^[a-z]{2}(-[a-z]+)+-[0-9]$"
+ROUTE_PATTERN = r"^/([A-Za-z0-9._~-]+/)*([A-Za-z0-9._~-]+|\*)?$"
+BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+VPC_PATTERN = r"^vpc-[0-9a-f]{8,17}$"
+# What a person is told instead of the expression.
+FORMS: Mapping[str, str] = {
+    NAME_PATTERN: "lower-case words joined by dashes, like my-platform",
+    KEY_PATTERN: "letters, digits and . _ : / @ -, beginning with a letter or digit",
+    CLAIM_PATTERN: "the name of a claim, like merchant_id",
+    TAG_PATTERN: "1 to 128 letters, digits, spaces and _ . : / = + @ -",
+    REGION_PATTERN: "an AWS region, like us-east-1",
+    ROUTE_PATTERN: "a path, like /api/* or /hooks",
+    BUCKET_PATTERN: "the name of a bucket, 3 to 63 lower-case letters, digits, dots and dashes",
+    VPC_PATTERN: "the id of a VPC, like vpc-0123456789abcdef0",
+}
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=40)]
-Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", max_length=128)]
+Key = Annotated[str, Field(pattern=KEY_PATTERN, max_length=128)]

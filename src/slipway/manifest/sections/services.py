@@ -1,15 +1,19 @@
 """`services`: the user's own containers, beside the catalog's components."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from slipway.manifest.sections.section import Name, Section
+from slipway.manifest.sections.section import ROUTE_PATTERN, Name, Section
+
+_FOLDER = re.compile(r"\.{1,2}(/[^\x00-\x1f]*)?")
+_BY_DIGEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}")
 
 
 def _checked_image(image: str) -> str:
-    if image.startswith(("./", "../")) or image == "." or "@sha256:" in image:
+    if _FOLDER.fullmatch(image) or _BY_DIGEST.fullmatch(image):
         return image
     raise PydanticCustomError(
         "image",
@@ -20,7 +24,7 @@ def _checked_image(image: str) -> str:
 
 Image = Annotated[
     str,
-    Field(pattern=r"^(\.\.?(/.*)?|[^@\s]+@sha256:[0-9a-f]{64}|[^@\s]+)$", max_length=500),
+    Field(max_length=500),
     AfterValidator(_checked_image),
 ]
 
@@ -32,7 +36,7 @@ class Service(Section):
     port: int = Field(ge=1, le=65535, description="The port that the container listens on.")
     route: str | None = Field(
         default=None,
-        pattern=r"^/([A-Za-z0-9._~-]+/)*([A-Za-z0-9._~-]+|\*)?$",
+        pattern=ROUTE_PATTERN,
         description="The path that leads to it, `*` for everything below. Left out, only other parts reach it.",
     )
     exposure: Literal["public", "internal"] = Field(
