@@ -20,7 +20,7 @@ def check(
         str | None, typer.Option("--env", help="One environment; left out, the base and all of them.")
     ] = None,
     show_origins: Annotated[
-        bool, typer.Option("--explain", help="Show each value with the line it came from.")
+        bool, typer.Option("--explain", help="Show each value (of the base, unless --env) with the line it came from.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:

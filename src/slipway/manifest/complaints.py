@@ -1,7 +1,7 @@
 """The validator's refusals as sentences that say why and what to write instead.
 
-Called by `loading`. A value is repeated only where it cannot be a secret: numbers, truth values, and words
-of a closed set.
+Called by `loading`. A value is repeated only where it is no place for a secret: numbers, truth values, words of
+a closed set, and names, regions and routes that are short.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from slipway.manifest.fields import model_at, nearest, places
 from slipway.manifest.problems import Finding, Path, path_text
-from slipway.manifest.sections.section import FORMS
+from slipway.manifest.sections.section import FORMS, KEY_PATTERN
 
 _SECRET_WORDS = ("api_key", "apikey", "secret", "password", "token")
 _KEY_ERRORS = frozenset({"string_pattern_mismatch", "string_too_long", "string_too_short", "component", "tag"})
@@ -78,7 +78,7 @@ def _sentence(path: Path, kind: str, details: Mapping[str, Any]) -> str:
     if kind in ("literal_error", "enum"):
         return _choice(str(context["expected"]), details["input"])
     if kind == "string_pattern_mismatch":
-        return f"{_quoted(details['input'])} does not have the form that is due here: {_form(context['pattern'])}"
+        return f"{_quoted(details['input'], context['pattern'])} does not have the form that is due here: {_form(context['pattern'])}"
     template = _SENTENCES.get(kind)
     if template is None:  # raised by a section, in its own words
         return str(details["msg"])
@@ -104,9 +104,10 @@ def _given(value: Any, *, word: bool = False) -> str:
     return "a list" if isinstance(value, list | tuple) else "keys and values"
 
 
-def _quoted(text: str) -> str:
-    """Names, regions and paths are no secrets; what is long may be anything."""
-    return f"`{text}`" if text and len(text) <= 40 and text.isprintable() else "this text"
+def _quoted(text: str, pattern: str) -> str:
+    """`text`, unless it is long or stands where a provider's identifiers do: there a key may have been pasted."""
+    known = pattern in FORMS and pattern != KEY_PATTERN
+    return f"`{text}`" if known and 0 < len(text) <= 40 and text.isprintable() else "this text"
 
 
 def _form(pattern: str) -> str:
