@@ -197,10 +197,11 @@ def test_absent_weights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         weights.model_folder()
 
 
-@pytest.fixture
-def built(tmp_path: Path) -> Path:
-    """The folder of a fresh, intact cache."""
-    return graph.cached_graph(weights.model_folder() / "model.safetensors", tmp_path).parent
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an intact cache: each test that damages it ends by showing that it is as before."""
+    folder = tmp_path_factory.mktemp("built")
+    return graph.cached_graph(weights.model_folder() / "model.safetensors", folder).parent
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
