@@ -78,7 +78,8 @@ def _sentence(path: Path, kind: str, details: Mapping[str, Any]) -> str:
     if kind in ("literal_error", "enum"):
         return _choice(str(context["expected"]), details["input"])
     if kind == "string_pattern_mismatch":
-        return f"{_quoted(details['input'], context['pattern'])} does not have the form that is due here: {_form(context['pattern'])}"
+        given, form = _quoted(details["input"], context["pattern"]), _form(context["pattern"])
+        return f"{given} does not have the form that is due here: {form}"
     template = _SENTENCES.get(kind)
     if template is None:  # raised by a section, in its own words
         return str(details["msg"])

@@ -282,5 +282,5 @@ def test_an_image_by_digest_and_a_folder_are_accepted(problems) -> None:
 def test_a_key_pasted_as_a_models_identifier_is_never_repeated(problems) -> None:
     told = problems("models: {available: {m: {provider: bedrock, id: 'sk-12345 '}}}")
     assert len(told) == 1
-    assert told[0].endswith("id: this text does not have the form that is due here: write letters, digits and . _ : / @ -, "
-                            "beginning with a letter or digit")  # fmt: skip
+    assert "id: this text does not have the form that is due here: write letters, digits and . _" in told[0]
+    assert "sk-12345" not in told[0]
