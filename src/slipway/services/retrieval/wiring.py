@@ -8,13 +8,18 @@ from slipway.runtime.objects.upload_tokens import UploadTokens
 from slipway.runtime.part import Foundation, Part
 from slipway.runtime.workflows import Worker
 from slipway.services.retrieval.adapter_chunks import Chunks
+from slipway.services.retrieval.adapter_chunks_index import VectorIndexes
+from slipway.services.retrieval.adapter_chunks_reading import ChunkViews
 from slipway.services.retrieval.adapter_embeddings import Embeddings
 from slipway.services.retrieval.adapter_tokenizer import WordPieces
+from slipway.services.retrieval.collections_service import Collections
 from slipway.services.retrieval.documents import Documents
 from slipway.services.retrieval.documents_text import TextCache
 from slipway.services.retrieval.extraction.isolation import extract_isolated_async
 from slipway.services.retrieval.ingestion import Ingestion
 from slipway.services.retrieval.routes_documents import document_routes, object_routes
+from slipway.services.retrieval.routes_search import search_routes
+from slipway.services.retrieval.search import Search
 from slipway.services.retrieval.uploads import Uploads
 
 _LEASE_CONNECTIONS: Final = 2  # one renews leases while another claims
@@ -37,9 +42,14 @@ async def wire(foundation: Foundation) -> Part:
         name="retrieval",
         routes=(
             document_routes(documents, uploads),
+            search_routes(Search(ChunkViews(database), embeddings), Collections(database)),
             object_routes(objects, UploadTokens(foundation.secrets), uploads, foundation.clock),
         ),
         start=(objects.sweep,),
-        run={"workflows": worker.run, "uploads": uploads.watch},
+        run={
+            "workflows": worker.run,
+            "uploads": uploads.watch,
+            "indexes": VectorIndexes(database, foundation.database_owner_url).run,
+        },
         stop=(gateway.close, leases.close),
     )
