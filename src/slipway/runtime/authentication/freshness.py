@@ -8,6 +8,7 @@ last answer.
 """
 
 import asyncio
+import contextlib
 import logging
 from datetime import datetime
 from typing import Final
@@ -64,12 +65,12 @@ class Freshness:
             return
         # While `run` keeps failing, requests do not wait for the store each by itself.
         if now_s - self._failed_at_s >= _FRESH_S:
-            try:
-                await self.poll()
-            except SlipwayError:
-                pass
-            else:
-                return
+            # Twice: the first may only join a poll that began too long ago to count.
+            with contextlib.suppress(SlipwayError):
+                for _ in range(2):
+                    await self.poll()
+                    if self._clock.monotonic_s() < self.fresh_until_s:
+                        return
         if not self.is_honoured():
             raise Unavailable("Credentials cannot be checked at the moment: try again shortly.", retry_after_s=1.0)
 

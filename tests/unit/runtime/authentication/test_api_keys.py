@@ -161,7 +161,7 @@ async def test_an_internal_token_stands_for_its_caller(authenticator, tokens, ne
     token = tokens.mint(caller, {Scope.CHAT_USE, Scope.USAGE_READ}, actor="chat")
     verified = await authenticator.authenticate(token)
     assert (verified.tenant_id, verified.subject, verified.actor) == (caller.tenant_id, caller.subject, "chat")
-    assert verified.scopes == {Scope.CHAT_USE}
+    assert verified.scopes == {Scope.CHAT_USE, Scope.USAGE_READ}
     head, body, signature = token.split(".")
     for bad in (f"{head}.{body}.{signature[:-4]}AAAA", f"{head}.{body}.", f"{head}.{body}", "a.b.c"):
         with pytest.raises(Unauthenticated):
