@@ -95,10 +95,11 @@ async def counted(database: Database, caller: Caller) -> dict[str, object]:
             " WHERE tenant_id = %(tenant)s GROUP BY d.collection ORDER BY 1"
         )
         postings = await rows(
-            "SELECT lexeme, block * 1024 + get_byte(packed, i * 6) * 256 + get_byte(packed, i * 6 + 1) AS number,"
-            " get_byte(packed, i * 6 + 2) * 256 + get_byte(packed, i * 6 + 3) AS occurrences,"
-            " get_byte(packed, i * 6 + 4) * 256 + get_byte(packed, i * 6 + 5) AS length"
-            " FROM posting, generate_series(0, length(packed) / 6 - 1) i WHERE tenant_id = %(tenant)s"
+            "SELECT lexeme, block * 1024 + (entry >> 21) AS number,"
+            " (entry >> 15) & 63 AS occurrences, entry & 32767 AS length"
+            " FROM posting, generate_series(0, length(packed) / 4 - 1) i,"
+            " LATERAL (SELECT ('x' || encode(substr(packed, i * 4 + 1, 4), 'hex'))::bit(32)::int AS entry) e"
+            " WHERE tenant_id = %(tenant)s"
             " ORDER BY 1, block, i"
         )
         expected = await rows(

@@ -39,8 +39,8 @@ ORDER BY c.number
 _POSTINGS: Final = f"""
 INSERT INTO posting AS p (tenant_id, lexeme, block, packed)
 SELECT c.tenant_id, l.lexeme, c.number >> 10,
-       string_agg(int2send((c.number & 1023)::int2) || int2send(cardinality(l.positions)::int2)
-                  || int2send(c.lexeme_count::int2), ''::bytea ORDER BY c.number)
+       string_agg(int4send((((c.number & 1023) << 21) | (least(63, cardinality(l.positions)) << 15)
+                            | c.lexeme_count)::int4), ''::bytea ORDER BY c.number)
 FROM chunk c, unnest({_LEXEMES.format(title="%(title)s::text")}) l
 WHERE c.tenant_id = %(tenant)s AND c.document_id = %(document)s
 GROUP BY c.tenant_id, l.lexeme, c.number >> 10
@@ -66,9 +66,9 @@ FROM total WHERE tenant_id = %(tenant)s AND name = %(collection)s
 # The document's entries leave the blocks at its two ends; the blocks between hold nothing else.
 _CUT: Final = """
 UPDATE posting p SET packed = coalesce((
-  SELECT string_agg(substr(p.packed, i * 6 + 1, 6), ''::bytea ORDER BY i)
-  FROM generate_series(0, length(p.packed) / 6 - 1) i
-  WHERE (p.block << 10) + (get_byte(p.packed, i * 6) << 8) + get_byte(p.packed, i * 6 + 1)
+  SELECT string_agg(substr(p.packed, i * 4 + 1, 4), ''::bytea ORDER BY i)
+  FROM generate_series(0, length(p.packed) / 4 - 1) i
+  WHERE (p.block << 10) + (get_byte(p.packed, i * 4) << 3) + (get_byte(p.packed, i * 4 + 1) >> 5)
         NOT BETWEEN %(first)s AND %(last)s
 ), ''::bytea)
 WHERE p.tenant_id = %(tenant)s AND p.lexeme = ANY (%(lexemes)s) AND p.block IN (%(first)s >> 10, %(last)s >> 10)

@@ -92,6 +92,6 @@ async def _build(connection: AsyncConnection[tuple[object, ...]], name: str, ten
     await connection.execute(
         sql.SQL(
             "CREATE INDEX CONCURRENTLY {} ON chunk_vector USING hnsw (embedding halfvec_ip_ops)"
-            " WITH (m = 16, ef_construction = 100) WHERE tenant_id = {}"
+            " WITH (m = 24, ef_construction = 200) WHERE tenant_id = {}"
         ).format(sql.Identifier(name), sql.Literal(tenant_id))
     )

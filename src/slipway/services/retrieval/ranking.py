@@ -18,7 +18,8 @@ DENSE_WEIGHT: Final = 0.5
 
 BLOCK_BITS: Final = 10  # chunks of a block, as the postings are packed: 2 ** 10
 _BLOCK: Final = 1 << BLOCK_BITS
-_ENTRY_BYTES: Final = 6
+_ENTRY_BYTES: Final = 4
+_GROUP: Final = 64  # arbitrary: divides a block
 
 Numbers = NDArray[np.int64]
 Scores = NDArray[np.float64]
@@ -29,8 +30,8 @@ class Postings:
     """Where one lexeme of the query occurs.
 
     `occurrences` of it in the query; `blocks` big-endian int64[b] in any order; `sizes` big-endian int32[b], the
-    bytes of each block in `packed`; `packed` holds for each chunk its offset in the block, occurrences and length,
-    each a big-endian int16.
+    bytes of each block in `packed`; `packed` holds a big-endian int32 for each chunk: offset in the block (10 bits),
+    occurrences (6 bits, 63 at most) and length in lexemes (15 bits).
     """
 
     occurrences: int
@@ -57,17 +58,19 @@ class LexicalScores:
         self.reachable = 0.0  # no chunk can score more
         if not postings or not statistics.chunk_count:
             return
-        entries = np.frombuffer(b"".join(item.packed for item in postings), dtype=">i2").reshape(-1, 3).astype(np.int32)
+        entries = np.frombuffer(b"".join(item.packed for item in postings), dtype=">i4").astype(np.int32)
         counts = np.array([len(item.packed) // _ENTRY_BYTES for item in postings])
         idf = np.log1p((statistics.chunk_count - counts + 0.5) / (counts + 0.5))
         weights = idf * np.array([item.occurrences for item in postings]) * (K1 + 1)
         self.reachable = float(weights.sum())
         places = np.searchsorted(self._blocks, np.concatenate(blocks)).astype(np.int32) << BLOCK_BITS
         sizes = np.frombuffer(b"".join(item.sizes for item in postings), dtype=">i4") // _ENTRY_BYTES
-        index = np.repeat(places, sizes) + entries[:, 0]
-        occurrences = entries[:, 1].astype(np.float64)
+        index = np.repeat(places, sizes) + (entries >> 21)
+        occurrences = ((entries >> 15) & 63).astype(np.float64)
         norms = (
-            occurrences + (K1 * (1 - B)) + entries[:, 2] * (K1 * B * statistics.chunk_count / statistics.lexeme_count)
+            occurrences
+            + (K1 * (1 - B))
+            + (entries & 32767) * (K1 * B * statistics.chunk_count / statistics.lexeme_count)
         )
         parts = np.repeat(weights, counts) * occurrences / norms
         self._scores = np.bincount(index, parts, len(self._blocks) << BLOCK_BITS).astype(np.float64, copy=False)
@@ -78,7 +81,9 @@ class LexicalScores:
             return np.empty(0, np.int64)
         floor = 0.0
         if count < len(self._scores):
-            floor = float(np.partition(self._scores, -count)[-count])
+            # The best of each group, of which as many as asked for reach the floor: a bound found without sorting all.
+            maxima = self._scores.reshape(-1, _GROUP).max(axis=1)
+            floor = float(np.partition(maxima, -count)[-count]) if count < len(maxima) else 0.0
         found = np.flatnonzero(self._scores >= floor if floor > 0 else self._scores > 0)
         found = found[np.argsort(-self._scores[found], kind="stable")][:count]
         numbers: Numbers = (self._blocks[found >> BLOCK_BITS] << BLOCK_BITS) + (found & (_BLOCK - 1))
