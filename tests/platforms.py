@@ -42,7 +42,9 @@ def clean_environment(**settings: str) -> dict[str, str]:
     return kept | settings
 
 
-def run_slipway(*arguments: str | Path, cwd: Path, timeout: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
+def run_slipway(
+    *arguments: str | Path, cwd: Path, timeout: float = 60, **settings: str
+) -> subprocess.CompletedProcess[str]:
     """One command of the command line, run to its end."""
     return subprocess.run(
         [SLIPWAY, *map(str, arguments)],

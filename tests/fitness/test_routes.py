@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.platforms import Platform
 
 from slipway.base.callers import Scope
 from slipway.base.ids import new_id
-from tests.platforms import Platform
 
 OPEN_ROUTES = {
     "/health",
@@ -97,9 +97,7 @@ def test_no_route_answers_without_a_credential(client: httpx.Client, routes: lis
 
 
 @pytest.mark.requirement("SEC-03", "R")
-def test_no_route_answers_a_credential_without_its_scope(
-    client: httpx.Client, routes: list[Route], platform: Platform
-):
+def test_no_route_answers_a_credential_without_its_scope(client: httpx.Client, routes: list[Route], platform: Platform):
     reader = key_with(client, platform.headers(), "documents:read")
     writer = key_with(client, platform.headers(), "sessions:write")
     for route in (route for route in routes if route.scope):

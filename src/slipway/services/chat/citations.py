@@ -72,7 +72,7 @@ class Citations:
             self._last_claim, self._claim = self._claim, ""
         if not 1 <= number <= len(self._passages):
             return ""
-        citation = quote(self._passages[number - 1], _last_sentence(self._last_claim))
+        citation = quote(self._passages[number - 1], self._last_claim)
         if citation is None:
             return ""
         if citation not in self.found:
@@ -81,8 +81,9 @@ class Citations:
 
 
 def quote(passage: Passage, claim: str) -> Citation | None:
-    """The span of `passage` that supports `claim`, None when nothing in it does."""
-    span = _verbatim(passage.text, claim) or _closest(passage.text, claim)
+    """The span of `passage` that supports `claim` (what stands before a marker), None when nothing in it does."""
+    sentence = _last_sentence(claim)
+    span = _verbatim(passage.text, claim) or _verbatim(passage.text, sentence) or _closest(passage.text, sentence)
     if span is None:
         return None
     start, end = span

@@ -1,5 +1,7 @@
 """Markers become quotes: exact spans, numbered by quote, whatever way the answer is cut into pieces."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ PASSAGES = [
 def rewritten(answer: str, cuts: list[int] | None = None) -> tuple[str, Citations]:
     citations = Citations(PASSAGES)
     borders = [0, *sorted(cuts or []), len(answer)]
-    pieces = [answer[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    pieces = [answer[a:b] for a, b in itertools.pairwise(borders)]
     return "".join([*map(citations.feed, pieces), citations.end()]), citations
 
 
@@ -27,6 +29,13 @@ def test_a_verbatim_sentence_is_found_across_line_breaks_with_its_offsets():
     assert citation.quote == "Laptops go back within 30 days\nof delivery."
     assert TEXT[citation.start - 100 : citation.end - 100] == citation.quote
     assert (citation.document_id, citation.page) == ("doc_a", 3)
+
+
+def test_two_verbatim_sentences_before_one_marker_are_one_quote():
+    _, citations = rewritten("Monitors go back within 14 days. Cables are not returned. [1]")
+    assert [citation.quote for citation in citations.found] == [
+        "Monitors go back within 14 days. Cables are not returned."
+    ]
 
 
 def test_a_paraphrase_is_quoted_by_the_sentence_that_shares_its_words():

@@ -1,0 +1,1 @@
+"""Documents, the workflow that makes them searchable, collections and search."""
