@@ -20,7 +20,7 @@ from slipway.services.retrieval.extraction.models import ExtractedText
 MAX_TOKENS: Final = 250
 TARGET_TOKENS: Final = 200
 OVERLAP_TOKENS: Final = 32  # about 15 %, one or two sentences; with TARGET_TOKENS it stays below MAX_TOKENS
-_CLOSE_AT_HEADING_TOKENS: Final = 60  # arbitrary: a section below this shares its chunk with the next
+_CLOSE_AT_HEADING_TOKENS: Final = 30  # arbitrary: two sentences; a section or page below this shares its chunk
 _CLOSE_AT_PARAGRAPH_TOKENS: Final = 150  # arbitrary: three quarters, better a short chunk than a cut paragraph
 # A tokenizer may count a very long word as one unknown piece; this bounds a chunk to 4,000 characters all the same.
 _CHARS_PER_TOKEN_AT_MOST: Final = 16

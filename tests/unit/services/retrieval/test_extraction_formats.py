@@ -274,6 +274,12 @@ def test_pdf_rows_without_rulings_by_their_gaps(tmp_path: Path) -> None:
     assert read(tmp_path, pdf(by_row)).text == expected
 
 
+def test_pdf_labels_are_part_of_their_line(tmp_path: Path) -> None:
+    labels = ["•", "3.", "(a)", "2.11"]
+    items = [(x, 700 - 16 * y, text) for y, label in enumerate(labels) for x, text in ((72, label), (110, "An item"))]
+    assert read(tmp_path, pdf(items)).text == "\n".join(f"{label} An item" for label in labels)
+
+
 def test_pdf_letters_beyond_the_basic_plane_do_not_shift_the_cells(tmp_path: Path) -> None:
     text = read(tmp_path, pdf([(72, 700, "Grüße aus Łódź"), (300, 700, "zweite")])).text
     assert text.endswith(" | zweite")

@@ -80,6 +80,12 @@ def test_the_end_of_the_child_is_told_apart(
     assert "Traceback" not in failure.value.public
 
 
+def test_output_without_end_ends_the_child(child_of_code: Callable[[str], None]) -> None:
+    child_of_code("import sys, time; sys.stdout.write('x' * 200_000); sys.stdout.flush(); time.sleep(60)")
+    with pytest.raises(InvalidRequest, match="could not be read"):
+        extract_isolated(HANDBOOK, "h.pdf", None)
+
+
 def test_a_file_that_needs_too_much_memory_fails_alone(tmp_path: Path) -> None:
     path = tmp_path / "large.txt"
     path.write_bytes("ä".encode() * 40_000_000)

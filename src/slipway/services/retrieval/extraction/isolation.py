@@ -38,13 +38,16 @@ async def extract_isolated_async(
     timeout_s: float = TIMEOUT_S,
     memory_bytes: int = MEMORY_BYTES,
     progress: Progress | None = None,
+    scratch: Path | None = None,
 ) -> ExtractedText:
     """The text of a file, read by a child that is killed at the deadline and on cancellation.
 
-    `progress` is called in the caller's loop with (pages done, pages in all). Raises what `documents.extract` does,
-    InvalidRequest too for a crash or the deadline, Unavailable when the child was ended from outside.
+    `progress` is called in the caller's loop with (pages done, pages in all). The result passes through a folder in
+    `scratch`, which needs room for some four bytes a character (the system's folder when None). Raises what
+    `documents.extract` does, InvalidRequest too for a crash or the deadline, Unavailable when the child was ended
+    from outside.
     """
-    with tempfile.TemporaryDirectory(prefix="slipway-extract-") as folder:
+    with tempfile.TemporaryDirectory(prefix="slipway-extract-", dir=scratch) as folder:
         result = Path(folder) / "result"
         with (Path(folder) / "stderr").open("w+b") as stderr:
             command = _command(path, file_name, declared_type, result, timeout_s, memory_bytes)
@@ -63,6 +66,8 @@ async def extract_isolated_async(
                     code = await child.wait()
             except TimeoutError as error:
                 raise InvalidRequest(_TOO_SLOW, detail=f"killed after {timeout_s} s") from error
+            except ValueError as error:  # a line of output without end: nothing of ours wrote that
+                raise InvalidRequest(_FAILED, detail=str(error)) from error
             finally:
                 await _end(child)
             if code == 0:
@@ -77,6 +82,7 @@ def extract_isolated(
     timeout_s: float = TIMEOUT_S,
     memory_bytes: int = MEMORY_BYTES,
     progress: Progress | None = None,
+    scratch: Path | None = None,
 ) -> ExtractedText:
     """`extract_isolated_async` for a thread without an event loop."""
     return asyncio.run(
@@ -87,6 +93,7 @@ def extract_isolated(
             timeout_s=timeout_s,
             memory_bytes=memory_bytes,
             progress=progress,
+            scratch=scratch,
         )
     )
 

@@ -17,6 +17,8 @@ _CELL_GAP_SHARE = 0.95  # of the letter height; a justified line spreads its wor
 _ALIKE_SHARE = 0.25  # of the letter height: by how much the spaces of a justified line differ
 _JUSTIFIED_MAX_SHARE = 4.0  # wider than that no line is stretched
 _LINE = re.compile(r"[^\r\n]+")
+# What stands before an item or a heading with a tab behind it: a bullet, "(a)", "3.", "2.11".
+_LABEL = re.compile(r"(?:[•‣▪◦·●○■□–—*\-]|\(?[^\W_]{1,3}[.)]|\d{1,2}(?:\.\d{1,2})+\.?)[ \u00a0]+")
 _SPACES = re.compile(r"[ \u00a0]+")
 # PDFium marks a hyphen at the end of a line that it takes for a division of a word.
 _DIVISION = "\ufffe\x02"
@@ -108,9 +110,11 @@ def _cut(boxes: "_Boxes", text: str, start: int, end: int) -> list[Piece]:
         end -= 1
     if start >= end:
         return []
+    boxes.enter(start, end)
+    label = _LABEL.match(text, start, end)
     gaps = [
         (space.span(), boxes.of(space.start() - 1), boxes.of(space.end()))
-        for space in _SPACES.finditer(text, start, end)
+        for space in _SPACES.finditer(text, label.end() if label else start, end)
     ]
     pieces: list[Piece] = []
     first, left_box = start, boxes.of(start)
@@ -150,6 +154,7 @@ class _Boxes:
     def __init__(self, textpage: pypdfium2.PdfTextPage, text: str) -> None:
         self._textpage = textpage.raw
         self._chars = textpage.count_chars()
+        self._shift: int | None = None
         # PDFium counts UTF-16 units; a page with none beyond them needs no table.
         self._units: list[int] | None = None
         if not text.isascii() and max(text) > "\uffff":
@@ -159,11 +164,21 @@ class _Boxes:
                 self._units.append(unit)
                 unit += 1 + (character > "\uffff")
 
+    def enter(self, start: int, end: int) -> None:
+        """Prepare for the line `text[start:end]`: its characters are mostly as far apart in the page as in the text."""
+        self._shift = None
+        first, last = self._char(start), self._char(end - 1)
+        if last - first == end - 1 - start:
+            self._shift = first - start  # spares a call for each character
+
     def of(self, index: int) -> raw.FS_RECTF:
         """The box of the character at `index` with the ascent and descent of its font, in points."""
-        unit = index if self._units is None else self._units[index]
-        char = raw.FPDFText_GetCharIndexFromTextIndex(self._textpage, unit)
+        char = self._char(index) if self._shift is None else index + self._shift
         box = raw.FS_RECTF()
         if 0 <= char < self._chars:
             raw.FPDFText_GetLooseCharBox(self._textpage, char, ctypes.byref(box))
         return box
+
+    def _char(self, index: int) -> int:
+        unit = index if self._units is None else self._units[index]
+        return int(raw.FPDFText_GetCharIndexFromTextIndex(self._textpage, unit))
