@@ -1,4 +1,4 @@
-"""Layers inside a slice, where import-linter's module names do not reach: told by the first word of each file's name."""
+"""Layers inside a slice, where import-linter's module names do not reach: told by the words of each file's name."""
 
 import ast
 from pathlib import Path

@@ -195,7 +195,7 @@ def other_tenant(platform: Platform) -> dict[str, str]:
 
 
 def tenant_credential(platform: Platform, scopes: list[Scope]) -> dict[str, str]:
-    """An internal token, as a part would carry it for a user of a new tenant: it passes the same checks as any other."""
+    """An internal token, as a part would carry it for a user of a new tenant; checked as any other credential."""
     from slipway.app.home import Home
     from slipway.base.callers import Caller, Role
     from slipway.runtime.authentication.internal import InternalTokens

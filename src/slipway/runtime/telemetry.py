@@ -26,6 +26,9 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        trace_id = current_trace_id()
+        if trace_id is not None:
+            line["trace_id"] = trace_id
         line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD and value is not None}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
@@ -39,7 +42,7 @@ def configure_logs(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("httpx", "httpcore", "alembic", "procrastinate", "botocore", "urllib3"):
+    for chatty in ("httpx", "httpcore", "alembic", "botocore", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
@@ -93,6 +96,16 @@ def server_span(scope: MutableMapping[str, Any]) -> Iterator[FinishSpan]:
             span.set_attribute("http.response.status_code", status)
 
         yield finish
+
+
+def current_trace_id() -> str | None:
+    """The trace that goes on here, as 32 hexadecimal digits; None outside of one."""
+    if _Tracing.tracer is None:
+        return None
+    from opentelemetry import trace
+
+    context = trace.get_current_span().get_span_context()
+    return trace.format_trace_id(context.trace_id) if context.is_valid else None
 
 
 def trace_headers() -> dict[str, str]:
