@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from tests.services.provider_simulator import KEY
 
 from slipway.app.assembly import assemble
 from slipway.app.probes import Readiness
@@ -26,7 +27,6 @@ from slipway.runtime.postgres import EmbeddedAddresses
 from slipway.runtime.settings import Settings
 from slipway.services.gateway.adapter_openai import Deadlines
 from slipway.services.gateway.wiring import wire
-from tests.services.provider_simulator import KEY
 
 SECRETS = [b"a secret of this test run, 32 bytes"]
 TOKENS = InternalTokens(SECRETS)
