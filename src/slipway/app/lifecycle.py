@@ -1,12 +1,14 @@
 """The life of one process: acquire the home, open the stores, start the parts in order, serve, drain, stop in reverse.
 
-A part that fails stops the process with its cause. SIGTERM and SIGINT drain: no new connection, requests under way
-finish within `drain_timeout_s`, then parts stop and stores close. The embedded PostgreSQL is the last to go.
+A part that fails stops the process with its cause. SIGTERM and SIGINT drain: no new connection from outside, requests
+under way finish within `drain_timeout_s`, then background work ends, parts stop and stores close. The socket between
+the parts outlives the port: a request under way still needs it. The embedded PostgreSQL is the last to go.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket as sockets
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from slipway.app.assembly import assemble
 from slipway.app.foundation import Grounds, load_manifest, open_foundation
@@ -73,7 +76,7 @@ async def _run(settings: Settings, target: str, on_ready: Callable[[Started], No
                 api_key = await _credentials(grounds, home, url) if "identity" in names else None
                 parts = await wire(names, grounds.foundation)
                 started = Started(url, api_key, os.getpid(), names)
-                await _serve(grounds, parts, (tcp, unix), stop, lambda: on_ready(started))
+                await _serve(grounds, parts, tcp, unix, stop, lambda: on_ready(started))
     finally:
         close_traces()
         home.release()
@@ -82,44 +85,62 @@ async def _run(settings: Settings, target: str, on_ready: Callable[[Started], No
 async def _serve(
     grounds: Grounds,
     parts: Sequence[Part],
-    listening: Sequence[sockets.socket],
+    tcp: sockets.socket,
+    unix: sockets.socket,
     stop: asyncio.Event,
     on_ready: Callable[[], None],
 ) -> None:
     foundation = grounds.foundation
     readiness = Readiness(parts, {"postgres": foundation.database.check, "objects": foundation.objects.check})
     app = assemble(parts, foundation.authenticator, readiness)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=int(foundation.settings.drain_timeout_s),
-            backlog=2048,
-        )
-    )
-    serving = asyncio.create_task(server.serve(sockets=list(listening)), name="http")
+    drain_timeout_s = math.ceil(foundation.settings.drain_timeout_s)
+    outside, between = _Server(_config(app, drain_timeout_s)), _Server(_config(app, drain_timeout_s))
+    serving = [
+        asyncio.create_task(outside.serve(sockets=[tcp]), name="http"),
+        asyncio.create_task(between.serve(sockets=[unix]), name="http between parts"),
+    ]
     running: dict[str, asyncio.Task[None]] = {}
     try:
         async with _started(parts):
             running = _run_tasks(parts, _beside(grounds))
-            await _until_answering(server, serving)
+            for server, task in zip((outside, between), serving, strict=True):
+                await _until_answering(server, task)
             readiness.started = True
             on_ready()
-            await _until_stopped(stop, [serving, *running.values()])
+            await _until_stopped(stop, [*serving, *running.values()])
             readiness.started = False
-            server.should_exit = True
-            await serving
-            await _cancel(running.values())
+            await _drained(outside, between, serving, running)
     finally:
-        server.should_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
-        await _cancel(running.values())
+        await _drained(outside, between, serving, running)
+
+
+async def _drained(
+    outside: uvicorn.Server,
+    between: uvicorn.Server,
+    serving: Sequence[asyncio.Task[None]],
+    running: Mapping[str, asyncio.Task[None]],
+) -> None:
+    """Requests from outside finish first; then background work ends, and with it the calls that it has open."""
+    outside.should_exit = True
+    await asyncio.gather(serving[0], return_exceptions=True)
+    await _cancel(running.values())
+    between.should_exit = True
+    await asyncio.gather(serving[1], return_exceptions=True)
+
+
+def _config(app: ASGIApp, drain_timeout_s: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=drain_timeout_s,
+        backlog=2048,
+    )
 
 
 def _beside(grounds: Grounds) -> Mapping[str, Work]:
@@ -250,7 +271,9 @@ def _unix_listening(home: Home) -> Iterator[tuple[sockets.socket, Path]]:
 
 def describe(error: BaseException) -> str:
     """A sentence for a person about why the process ended."""
+    if isinstance(error, SlipwayError):
+        return error.public
     cause = error.__cause__ or error
     if isinstance(cause, SlipwayError):
-        return cause.public
+        return f"{error}: {cause.public}"
     return f"{error}: {cause}" if cause is not error else str(error)
