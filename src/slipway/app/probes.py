@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -14,6 +15,7 @@ from slipway.base.errors import SlipwayError
 from slipway.runtime.http.routes import Open, Routes
 from slipway.runtime.part import Part, Work
 
+_log = logging.getLogger(__name__)
 _CHECK_TIMEOUT_S: Final = 3.0  # below the probe timeouts that orchestrators use (5 s)
 
 
@@ -22,6 +24,7 @@ class Readiness:
 
     def __init__(self, parts: Sequence[Part], checks: Mapping[str, Work]) -> None:
         self._checks = {**checks, **{f"{part.name}.{name}": run for part in parts for name, run in part.checks.items()}}
+        self._under_way: dict[str, asyncio.Future[None]] = {}
         self.started = False
 
     async def missing(self) -> dict[str, str]:
@@ -29,18 +32,25 @@ class Readiness:
         if not self.started:
             return {"start": "The process is still starting or already stopping."}
         names = list(self._checks)
-        answers = await asyncio.gather(*(self._answer(self._checks[name]) for name in names))
+        answers = await asyncio.gather(*(self._answer(name) for name in names))
         return {name: answer for name, answer in zip(names, answers, strict=True) if answer is not None}
 
-    async def _answer(self, check: Work) -> str | None:
-        try:
-            async with asyncio.timeout(_CHECK_TIMEOUT_S):
-                await check()
-        except TimeoutError:
+    async def _answer(self, name: str) -> str | None:
+        # A driver may wait for its server even after it was cancelled: such a check goes on by itself, one at a time.
+        check = self._under_way.get(name)
+        if check is None or check.done():
+            check = self._under_way[name] = asyncio.ensure_future(self._checks[name]())
+        done, _ = await asyncio.wait([check], timeout=_CHECK_TIMEOUT_S)
+        if not done:
+            check.cancel()
             return f"It did not answer within {_CHECK_TIMEOUT_S:g} s."
-        except SlipwayError as error:
+        error = asyncio.CancelledError() if check.cancelled() else check.exception()
+        if error is None:
+            return None
+        if isinstance(error, SlipwayError):
             return error.public
-        return None
+        _log.error("the check %s failed: %s", name, error, exc_info=error)
+        return "The check itself failed: the log says why."
 
 
 def probe_routes(readiness: Readiness, parts: Sequence[Part]) -> Routes:
