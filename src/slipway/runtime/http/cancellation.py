@@ -6,6 +6,7 @@ first. Between parts it is what carries a cancellation on: the caller closes its
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,8 +23,16 @@ class CancelOnDisconnect:
             return
         # One message at most is read ahead: a slow reader of the body still holds back its sender.
         messages: asyncio.Queue[Message] = asyncio.Queue(maxsize=1)
-        work = asyncio.ensure_future(self._app(scope, messages.get, send))
-        watch = asyncio.create_task(_forward(receive, messages, work))
+        answered = False
+
+        async def observed_send(message: Message) -> None:
+            nonlocal answered
+            await send(message)
+            # From here on the server reports a disconnect at once: what the handler still has to tidy up may finish.
+            answered = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        work = asyncio.ensure_future(self._app(scope, messages.get, observed_send))
+        watch = asyncio.create_task(_forward(receive, messages, lambda: answered or work.cancel()))
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -37,10 +46,10 @@ class CancelOnDisconnect:
             watch.cancel()
 
 
-async def _forward(receive: Receive, messages: "asyncio.Queue[Message]", work: "asyncio.Future[None]") -> None:
+async def _forward(receive: Receive, messages: "asyncio.Queue[Message]", gone: Callable[[], object]) -> None:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            work.cancel()
+            gone()
             return
         await messages.put(message)
