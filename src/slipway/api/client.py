@@ -27,7 +27,7 @@ from slipway.api.documents import (
 )
 from slipway.api.identity import Key, KeyRequest, NewKey, Tenant, TenantRequest, User, UserRequest
 from slipway.api.sessions import Message, MessageRequest, Session, SessionDetail, SessionRequest
-from slipway.api.transport import Credential, Event, Transport
+from slipway.api.transport import Context, Credential, Event, Transport
 from slipway.api.usage import UsageReport
 from slipway.api.wire import Page
 
@@ -42,14 +42,15 @@ class Client:
         api_key: str | None = None,
         unix_socket: Path | None = None,
         credential: Credential | None = None,
+        context: Context | None = None,
         timeout_s: float = 120.0,
         transport: Transport | None = None,
     ) -> None:
-        """`credential` is asked before each request; `api_key` is the usual constant one."""
+        """`credential` and `context` (headers) are asked before each request; `api_key` is the usual constant one."""
         if credential is None and api_key is not None:
             credential = lambda: api_key  # noqa: E731
         self._transport = transport or Transport.open(
-            url, unix_socket=unix_socket, credential=credential, timeout_s=timeout_s
+            url, unix_socket=unix_socket, credential=credential, context=context, timeout_s=timeout_s
         )
 
     def acting(self, credential: Credential) -> "Client":

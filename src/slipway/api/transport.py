@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -39,8 +40,11 @@ _CODE_OF_STATUS: Final = {
 }
 _ATTEMPTS: Final = 3  # of a request that never reached the server, or that only reads
 _BACKOFF_S: Final = 0.1  # arbitrary first pause, doubled each time
+_LONGEST_WAIT_S: Final = 5.0  # a server that asks for a longer pause is believed: its error goes to the caller
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r(?!\Z)")
 
 Credential = Callable[[], str]
+Context = Callable[[], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Transport:
-    """A pool of connections to one address, and the credential that its requests carry."""
+    """A pool of connections to one address, and what its requests carry: a credential, and headers of the context.
+
+    `context` is asked before each request, for headers such as the trace that the request belongs to.
+    """
 
     http: httpx.AsyncClient
     credential: Credential | None = None
+    context: Context | None = None
 
     @classmethod
     def open(
@@ -65,6 +73,7 @@ class Transport:
         *,
         unix_socket: Path | None = None,
         credential: Credential | None = None,
+        context: Context | None = None,
         timeout_s: float = 120.0,
     ) -> Self:
         """No connection is made yet. `timeout_s` bounds each wait for bytes, not a whole stream."""
@@ -79,7 +88,7 @@ class Transport:
             follow_redirects=False,
             trust_env=False,
         )
-        return cls(client, credential)
+        return cls(client, credential, context)
 
     def acting(self, credential: Credential) -> Self:
         """The same connections with another credential."""
@@ -124,9 +133,10 @@ class Transport:
                 raise error_of(response.status_code, response.headers, response.content)
             except SlipwayError as error:
                 again = error.code == "unavailable" and (idempotent or isinstance(error.__cause__, httpx.ConnectError))
-                if not again or attempt == _ATTEMPTS or content is not None:
+                pause_s = error.retry_after_s or _BACKOFF_S * 2 ** (attempt - 1)
+                if not again or attempt == _ATTEMPTS or content is not None or pause_s > _LONGEST_WAIT_S:
                     raise
-                await asyncio.sleep(error.retry_after_s or _BACKOFF_S * 2 ** (attempt - 1))
+                await asyncio.sleep(pause_s)
         raise AssertionError("the loop returns or raises")
 
     @asynccontextmanager
@@ -141,38 +151,53 @@ class Transport:
                 yield response
 
     async def events(self, method: str, path: str, *, body: Any = None) -> AsyncIterator[Event]:
-        """The server-sent events of a response (WHATWG HTML section 9.2), data parsed as JSON where it is JSON."""
+        """The server-sent events of a response (WHATWG HTML section 9.2), data parsed as JSON where it is JSON.
+
+        An event that the end of the stream cuts off is dropped, as the standard says.
+        """
         async with self.stream(method, path, body=body, headers={"accept": "text/event-stream"}) as response:
             name, data = "message", list[str]()
-            async for line in response.aiter_lines():
+            async for line in _lines(response.aiter_bytes()):
                 if not line:
                     if data:
                         yield Event(name, _parsed("\n".join(data)))
                     name, data = "message", []
                 elif line.startswith("event:"):
-                    name = line[6:].strip()
+                    name = line[6:].removeprefix(" ")
                 elif line.startswith("data:"):
                     data.append(line[5:].removeprefix(" "))
 
     def _headers(self, headers: Mapping[str, str] | None) -> dict[str, str]:
-        sent = dict(headers or {})
+        sent = {**(self.context() if self.context is not None else {}), **(headers or {})}
         if self.credential is not None:
             sent.setdefault("authorization", f"Bearer {self.credential()}")
         return sent
 
 
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    """Lines that end in LF, CR or CRLF and nothing else: JSON may hold U+2028 or U+0085 as they are."""
+    rest = b""
+    async for piece in pieces:
+        # A CR at the end may be the first half of a CRLF: it waits for what follows.
+        *lines, rest = _LINE_END.split(rest + piece)
+        for line in lines:
+            yield line.decode(errors="replace")
+    if rest.endswith(b"\r"):
+        yield rest[:-1].decode(errors="replace")
+
+
 def error_of(status: int, headers: Mapping[str, str], content: bytes) -> SlipwayError:
     """The error that a response stands for: a problem (RFC 9457) or an OpenAI envelope, else by its status."""
     body = _parsed(content.decode(errors="replace"))
-    public, code, retryable = f"The server answered {status}.", _CODE_OF_STATUS.get(status, ""), None
+    by_status = ERRORS.get(_CODE_OF_STATUS.get(status, ""), InvalidRequest if status < 500 else Internal)
+    public, kind, retryable = f"The server answered {status}.", by_status, None
     if isinstance(body, dict):
         if isinstance(body.get("detail"), str):
             public = body["detail"]
-            code = body.get("code", code)
+            kind = ERRORS.get(str(body.get("code")), by_status)
             retryable = body.get("retryable")
         elif isinstance(body.get("error"), dict):
             public = str(body["error"].get("message", public))
-    kind = ERRORS.get(code, InvalidRequest if status < 500 else Internal)
     retry_after = headers.get("retry-after", "")
     return kind(
         public,

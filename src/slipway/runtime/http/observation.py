@@ -52,16 +52,16 @@ class Observed:
 
         started_s = time.perf_counter()
         _OPEN.inc()
-        try:
-            with server_span(scope) as finish_span:
+        with server_span(scope) as finish_span:
+            try:
                 await self._app(scope, receive, observed_send)
+            except Exception:
+                status = 500
+                raise
+            finally:
+                _OPEN.dec()
                 finish_span(_route_of(scope), status)
-        except Exception:
-            status = 500
-            raise
-        finally:
-            _OPEN.dec()
-            self._record(scope, request_id, status, time.perf_counter() - started_s)
+                self._record(scope, request_id, status, time.perf_counter() - started_s)
 
     def _record(self, scope: Scope, request_id: str, status: int, took_s: float) -> None:
         route = _route_of(scope)

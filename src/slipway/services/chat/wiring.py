@@ -2,6 +2,7 @@
 
 from slipway.api.client import Client
 from slipway.runtime.part import Foundation, Part
+from slipway.runtime.telemetry import trace_headers
 from slipway.services.chat.adapter_parts import GatewayPart, MemoryPart, RetrievalPart
 from slipway.services.chat.routes import chat_routes
 from slipway.services.chat.service import ChatService
@@ -20,4 +21,4 @@ def wire(foundation: Foundation) -> Part:
 
 def _client(foundation: Foundation, part: str) -> Client:
     address = foundation.address(part)
-    return Client(address.url, unix_socket=address.unix_socket)
+    return Client(address.url, unix_socket=address.unix_socket, context=trace_headers)

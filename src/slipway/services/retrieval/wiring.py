@@ -6,6 +6,7 @@ from slipway.api.client import Client
 from slipway.runtime.database import Database
 from slipway.runtime.objects.upload_tokens import UploadTokens
 from slipway.runtime.part import Foundation, Part
+from slipway.runtime.telemetry import trace_headers
 from slipway.runtime.workflows import Worker
 from slipway.services.retrieval.adapter_chunks import Chunks
 from slipway.services.retrieval.adapter_chunks_index import VectorIndexes
@@ -30,7 +31,7 @@ async def wire(foundation: Foundation) -> Part:
     database, objects = foundation.database, foundation.objects
     leases = await Database.open(foundation.database_url, max_connections=_LEASE_CONNECTIONS, name="slipway leases")
     address = foundation.address("gateway")
-    gateway = Client(address.url, unix_socket=address.unix_socket)
+    gateway = Client(address.url, unix_socket=address.unix_socket, context=trace_headers)
     embeddings = Embeddings(gateway, foundation.tokens, foundation.manifest.models.embeddings)
     chunks, texts = Chunks(), TextCache(objects)
     ingestion = Ingestion(database, objects, extract_isolated_async, embeddings, chunks, texts, WordPieces()).workflow
