@@ -18,12 +18,14 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from slipway.base.callers import Caller
-from slipway.base.errors import Conflict, SlipwayError, StorageFull, Unavailable
+from slipway.base.errors import Conflict, Misconfigured, SlipwayError, StorageFull, Unavailable
 
 Connection = AsyncConnection[DictRow]
 
 APP_ROLE = "slipway_app"
 PLATFORM_ROLE = "slipway_platform"
+# libpq gives no SQLSTATE for a connection that was refused.
+_REFUSALS = ("password authentication failed", "does not exist", "no pg_hba.conf entry", "invalid connection option")
 
 
 class Database:
@@ -34,7 +36,7 @@ class Database:
 
     @classmethod
     async def open(cls, url: str, *, max_connections: int = 10, name: str = "slipway") -> Self:
-        """Connects; raises Unavailable when the server does not answer within 10 s."""
+        """Connects; raises Unavailable when the server does not answer within 10 s, Misconfigured when it refuses."""
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             connection_class=AsyncConnection[DictRow],
@@ -56,6 +58,7 @@ class Database:
         )
         with _translated():
             try:
+                await _refuse_wrong_login(url)
                 await pool.open(wait=True, timeout=10.0)
             except BaseException:
                 await pool.close()
@@ -90,6 +93,25 @@ class Database:
         with _translated():
             async with self._pool.connection(timeout=2.0) as connection:
                 await connection.execute("SELECT 1")
+
+
+async def _refuse_wrong_login(url: str) -> None:
+    """The pool keeps the server's reasons to itself and would try again for 10 s."""
+    try:
+        async with await AsyncConnection.connect(url, connect_timeout=5) as connection:
+            await connection.execute(f"SET ROLE {APP_ROLE}")
+    except psycopg.Error as error:
+        if isinstance(error, errors.InsufficientPrivilege | errors.InvalidParameterValue):
+            raise Misconfigured(
+                f"The database's login may not become {APP_ROLE}: "
+                f"an administrator grants it with `GRANT {APP_ROLE} TO` that login.",
+                detail=str(error),
+            ) from error
+        if any(reason in str(error) for reason in _REFUSALS):
+            raise Misconfigured(
+                "The database refuses this login: check user, password and database in SLIPWAY_DATABASE_URL.",
+                detail=str(error),
+            ) from error
 
 
 async def _configure(connection: Connection) -> None:

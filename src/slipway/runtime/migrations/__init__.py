@@ -12,13 +12,12 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from slipway.base.errors import Misconfigured, Unavailable
+from slipway.base.errors import Misconfigured, SlipwayError, Unavailable
 
 _LOCK_KEY: Final = 0x51195A9  # arbitrary; any two processes of one platform must agree
 
@@ -30,17 +29,20 @@ def migrate(owner_url: str, *, target: str = "head") -> list[str]:
     than this code.
     """
     engine = _engine(owner_url)
+    config = _config()
     try:
         with engine.connect() as connection, connection.begin():
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             before = _current(connection)
-            config = _config()
+            _refuse_newer(before, ScriptDirectory.from_config(config))
             config.attributes["connection"] = connection
             command.upgrade(config, target)
             after = _current(connection)
     except OperationalError as error:
         raise Unavailable("The database does not answer, so it could not be migrated.", detail=str(error)) from error
-    except (SQLAlchemyError, CommandError) as error:
+    except SlipwayError:
+        raise
+    except Exception as error:  # a revision may raise anything; whatever it is, its transaction was rolled back
         raise Misconfigured(
             f"A database migration failed and nothing was changed: {_first_line(error)}", detail=str(error)
         ) from error
@@ -50,7 +52,13 @@ def migrate(owner_url: str, *, target: str = "head") -> list[str]:
 
 
 def _engine(url: str) -> Engine:
-    return create_engine(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url), poolclass=NullPool)
+    if not re.match(r"postgres(ql)?://", url):
+        raise Misconfigured("The database's address must begin with postgresql:// (SLIPWAY_DATABASE_URL).")
+    try:
+        return create_engine(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url), poolclass=NullPool)
+    except (SQLAlchemyError, ValueError) as error:
+        # The message may quote the URL, and with it a password.
+        raise Misconfigured("The database's address is not a URL (SLIPWAY_DATABASE_URL).") from error
 
 
 def _config() -> Config:
@@ -63,6 +71,15 @@ def _current(connection: object) -> str | None:
     from alembic.migration import MigrationContext
 
     return MigrationContext.configure(connection).get_current_revision()  # type: ignore[arg-type]
+
+
+def _refuse_newer(current: str | None, script: ScriptDirectory) -> None:
+    known = {revision.revision for revision in script.walk_revisions()}
+    if current is not None and current not in known:
+        raise Misconfigured(
+            f"The database is newer than this Slipway: its schema is {current}, and this version knows "
+            f"{script.get_current_head()} at most. Start the version that wrote it, or a later one."
+        )
 
 
 def _between(before: str | None, after: str | None) -> list[str]:
