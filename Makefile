@@ -8,7 +8,7 @@ DEVELOPMENT := .venv/.development
 .PHONY: up setup test check bench bench-retrieval bench-startup requirements lock clean
 
 up: $(RUNTIME)  ## Run the platform; ARGS="--port 8800" passes options on
-	$(BIN)/slipway up $(ARGS)
+	@$(BIN)/slipway up $(ARGS)
 
 setup: $(DEVELOPMENT)  ## Install everything for working on Slipway
 
