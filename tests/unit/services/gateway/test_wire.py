@@ -1,0 +1,106 @@
+"""Bodies of OpenAI's wire: what is checked, what passes, what an error looks like."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slipway.base.errors import ERRORS, InvalidRequest, LimitExceeded
+from slipway.services.gateway.models import Embeddings, InvalidParameter, ModelNotFound
+from slipway.services.gateway.wire import (
+    chat_request,
+    dumped,
+    embedding_request,
+    embeddings_body,
+    error_answer,
+    event,
+    json_object,
+)
+
+# A busy machine is no failure.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@UNHURRIED
+@given(st.dictionaries(st.text(max_size=8), _JSON, max_size=5))
+def test_what_is_not_ours_passes_unchanged(extra):
+    body = {**extra, "model": "m", "messages": [{"role": "user", "content": "x", "extra": extra}]}
+    for key in ("stream", "stream_options", "n"):
+        body.pop(key, None)
+    request = chat_request(json_object(json.dumps(body).encode()))
+    assert request.body == body and (request.stream, request.include_usage) == (False, False)
+    assert json.loads(dumped(request.body)) == body
+
+
+@UNHURRIED
+@given(_JSON)
+def test_any_json_is_taken_or_refused_in_words(value):
+    for read in (chat_request, embedding_request):
+        try:
+            read(json_object(json.dumps(value).encode()))
+        except InvalidRequest as error:
+            assert error.public
+        for key in ("model", "messages", "input", "stream", "stream_options", "n", "encoding_format", "dimensions"):
+            body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "input": "x", key: value}
+            try:
+                read(body)
+            except InvalidParameter as error:
+                assert error.param.split(".")[0] == key
+
+
+@UNHURRIED
+@given(st.binary(max_size=60))
+def test_any_bytes_are_taken_or_refused_in_words(content):
+    try:
+        assert isinstance(json_object(content), dict)
+    except InvalidRequest as error:
+        assert error.public
+
+
+def test_deep_nesting_is_refused():
+    for deep in (b'{"a":' * 100_000, b'{"messages":' + b"[" * 200_000):
+        with pytest.raises(InvalidRequest):
+            json_object(deep)
+
+
+def test_stream_options_are_read():
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    assert chat_request({**body, "stream_options": {"include_usage": True}}).include_usage
+    assert not chat_request({**body, "stream_options": None}).include_usage
+    with pytest.raises(InvalidParameter, match="include_usage"):
+        chat_request({**body, "stream_options": {"include_usage": 1}})
+
+
+@pytest.mark.parametrize("kind", ERRORS.values(), ids=ERRORS)
+def test_every_error_has_its_envelope_without_its_detail(kind):
+    status, _, content = error_answer(kind("Said aloud.", detail="secret"))
+    error = json.loads(content)["error"]
+    assert 400 <= status <= 599 and b"secret" not in content
+    assert set(error) == {"message", "type", "param", "code"} and error["message"] == "Said aloud."
+
+
+def test_errors_carry_what_openais_clients_branch_on():
+    status, headers, content = error_answer(LimitExceeded("Slow down.", retry_after_s=6.4))
+    assert (status, headers) == (429, [(b"retry-after", b"6")])
+    assert json.loads(content)["error"]["type"] == "rate_limit_error"
+    missing = json.loads(error_answer(ModelNotFound("x" * 999))[2])["error"]
+    assert (missing["code"], missing["param"]) == ("model_not_found", "model") and len(missing["message"]) < 300
+    assert json.loads(error_answer(InvalidParameter("n", "No."))[2])["error"]["param"] == "n"
+
+
+def test_an_event_is_one_line_whatever_the_text():
+    sent = event({"text": "a\nb\r\n\u2028\ud800"})
+    assert sent.startswith(b"data: ") and sent.endswith(b"\n\n") and b"\n" not in sent[:-2]
+
+
+def test_embeddings_are_joined_in_order():
+    body = json.loads(embeddings_body("m", Embeddings([b"[1.5]", b'"AAA="'], 3), 3, 4))
+    assert [(item["index"], item["embedding"]) for item in body["data"]] == [(0, [1.5]), (1, "AAA=")]
+    assert body["usage"] == {"prompt_tokens": 3, "total_tokens": 3, "cost_usd_micros": 4}
