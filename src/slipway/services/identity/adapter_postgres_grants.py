@@ -183,9 +183,8 @@ class PostgresSigningKeys:
     async def key_add(self, key: StoredSigningKey, after: str | None, delete_before: datetime) -> bool:
         async with self._database.platform_transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_SIGNING_LOCK,))
-            cursor = await connection.execute("SELECT id FROM signing_key ORDER BY active_from DESC, id DESC LIMIT 1")
-            newest = await cursor.fetchone()
-            if (None if newest is None else newest["id"]) != after:
+            cursor = await connection.execute("SELECT max(id) AS newest FROM signing_key")
+            if one(await cursor.fetchone())["newest"] != after:
                 return False
             await connection.execute(
                 "INSERT INTO signing_key (id, algorithm, public_jwk, private_sealed, created_at, active_from)"

@@ -101,7 +101,7 @@ class SigningKeyStore(Protocol):
         ...
 
     async def key_add(self, key: StoredSigningKey, after: str | None, delete_before: datetime) -> bool:
-        """Adds `key` if `after` still is the newest one, under a lock; deletes those that are of no use any more.
+        """Adds `key` if `after` still is the one made last, under a lock; deletes those of no use any more.
 
         Returns whether it was added.
         """

@@ -129,7 +129,8 @@ class SigningKeys:
             created_at=now,
             active_from=now + published_before,
         )
-        if not await self._store.key_add(stored, keys[0].id if keys else None, now - _KEPT_AFTER):
+        made_last = max((key.id for key in keys), default=None)
+        if not await self._store.key_add(stored, made_last, now - _KEPT_AFTER):
             return None
         return SigningKey(id=key_id, algorithm=_ALGORITHM, created_at=now, active_from=stored.active_from)
 
