@@ -21,7 +21,7 @@ from uuid import uuid4
 from slipway.base.callers import Caller, Role, Scope
 from slipway.base.errors import Internal, SlipwayError
 from slipway.base.ids import new_id
-from slipway.runtime.database import Connection, Database
+from slipway.runtime.database import Connection, Database, one
 
 _log = logging.getLogger(__name__)
 
@@ -112,9 +112,9 @@ class Execution:
         await self.settle(connection)
 
     async def settle(self, connection: Connection) -> None:
-        """Clears the counts of attempts and retries: something was achieved since."""
+        """Begins to count attempts and retries anew: this one is the first at whatever comes next."""
         await connection.execute(
-            "UPDATE workflow SET attempts = 0, retries = 0, failing_since = NULL"
+            "UPDATE workflow SET attempts = 1, retries = 0, failing_since = NULL"
             " WHERE tenant_id = %(tenant)s AND id = %(id)s",
             self.keys,
         )
@@ -238,10 +238,8 @@ class Worker:
                 " FROM (SELECT tenant_id, id FROM workflow WHERE state IN ('queued', 'running')"
                 "  AND due_at <= clock_timestamp() AND kind = ANY(%(kinds)s)"
                 "  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) AS due"
-                " WHERE workflow.tenant_id = due.tenant_id AND workflow.id = due.id RETURNING workflow.*,"
-                " coalesce(failing_since < clock_timestamp() - %(limit)s::interval, false) AS hopeless",
+                " WHERE workflow.tenant_id = due.tenant_id AND workflow.id = due.id RETURNING workflow.*",
                 {
-                    "limit": _GIVE_UP_AFTER,
                     "fence": uuid4().hex,
                     "lease": self.lease_s,
                     "kinds": [workflow.kind for workflow in self.workflows],
@@ -297,12 +295,11 @@ class Worker:
         except LeaseLost:
             return
         except SlipwayError as error:
-            await self._after_error(workflow, execution, row, error)
+            await self._after_error(workflow, execution, error)
         except Exception as error:  # noqa: BLE001 - a defect in one step must not end every other workflow
             _log.exception("a step of %s failed unexpectedly", row["kind"])
-            await self._after_error(
-                workflow, execution, row, Internal("Something went wrong on our side.", detail=repr(error))
-            )
+            unexpected = Internal("Something went wrong on our side.", detail=repr(error))
+            await self._after_error(workflow, execution, unexpected)
 
     async def _open_steps(self, workflow: Workflow, execution: Execution) -> list[Step]:
         async with execution.transaction() as connection:
@@ -328,14 +325,19 @@ class Worker:
             await execution.settle(connection)
         _log.debug("step %s of %s took %.3f s", step.name, execution.subject_id, time.monotonic() - began)
 
-    async def _after_error(
-        self, workflow: Workflow, execution: Execution, row: Mapping[str, Any], error: SlipwayError
-    ) -> None:
+    async def _after_error(self, workflow: Workflow, execution: Execution, error: SlipwayError) -> None:
         """Schedules another attempt or fails the workflow. With the database away the lease runs out instead."""
         expected = not isinstance(error, Internal)
-        final = not error.retryable if expected else row["attempts"] >= _MAX_ATTEMPTS
         try:
-            if final or row["hopeless"]:
+            async with execution.transaction() as connection:
+                counted = await connection.execute(
+                    "SELECT attempts >= %(most)s AS last,"
+                    " coalesce(failing_since < clock_timestamp() - %(limit)s::interval, false) AS hopeless"
+                    " FROM workflow WHERE tenant_id = %(tenant)s AND id = %(id)s",
+                    execution.keys | {"most": _MAX_ATTEMPTS, "limit": _GIVE_UP_AFTER},
+                )
+                counts = one(await counted.fetchone())
+            if counts["hopeless"] or (not error.retryable if expected else counts["last"]):
                 await self._fail(workflow, execution, error)
             else:
                 await self._retry(execution, error, give_back=expected)

@@ -6,6 +6,7 @@ read. `put` aborts its own on failure, and a lifecycle rule of the bucket ends t
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -107,9 +108,11 @@ class S3Objects:
     def _delete_under(self, prefix: str) -> None:
         for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
             if found := page.get("Contents"):
-                self._client.delete_objects(
+                answer = self._client.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": [{"Key": item["Key"]} for item in found], "Quiet": True}
                 )
+                if errors := answer.get("Errors"):
+                    raise Unavailable("Not every object could be removed: try again.", detail=str(errors[0]))
 
     async def presign_put(self, caller: Caller, key: str, *, size_bytes: int, expires_s: int) -> PresignedPut:
         """See Objects. The size is part of the signature, so S3 refuses a body of another length."""
@@ -134,15 +137,23 @@ class S3Objects:
 
 
 class _Upload:
-    """One object on its way: a single request when it is small, parts when it is not."""
+    """One object on its way: a single request when it is small, parts when it is not.
+
+    Locked, because a cancelled `put` aborts while the thread of its last part may still run.
+    """
 
     def __init__(self, client: "S3Client", bucket: str, key: str) -> None:
         self._client, self._bucket, self._key = client, bucket, key
         self._hash = hashlib.sha256()
         self._id: str | None = None
         self._parts: list[CompletedPartTypeDef] = []
+        self._lock = threading.Lock()
 
     def part(self, data: bytes) -> None:
+        with self._lock:
+            self._part(data)
+
+    def _part(self, data: bytes) -> None:
         self._hash.update(data)
         if self._id is None:
             self._id = self._client.create_multipart_upload(Bucket=self._bucket, Key=self._key)["UploadId"]
@@ -154,25 +165,27 @@ class _Upload:
 
     def finish(self, rest: bytes) -> str:
         """Stores the last bytes, which makes the object appear; returns the SHA-256 of all in hexadecimal."""
-        if self._id is None:
-            self._hash.update(rest)
-            self._client.put_object(Bucket=self._bucket, Key=self._key, Body=rest)
-        else:
-            if rest:
-                self.part(rest)
-            self._client.complete_multipart_upload(
-                Bucket=self._bucket, Key=self._key, UploadId=self._id, MultipartUpload={"Parts": self._parts}
-            )
-            self._id = None
-        return self._hash.hexdigest()
+        with self._lock:
+            if self._id is None:
+                self._hash.update(rest)
+                self._client.put_object(Bucket=self._bucket, Key=self._key, Body=rest)
+            else:
+                if rest:
+                    self._part(rest)
+                self._client.complete_multipart_upload(
+                    Bucket=self._bucket, Key=self._key, UploadId=self._id, MultipartUpload={"Parts": self._parts}
+                )
+                self._id = None
+            return self._hash.hexdigest()
 
     def abort(self) -> None:
-        if self._id is None:
-            return
-        try:
-            self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._id)
-        except (BotoCoreError, ClientError):
-            return  # the store is away: its lifecycle rule ends the upload
+        with self._lock:
+            if self._id is None:
+                return
+            try:
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._id)
+            except (BotoCoreError, ClientError):
+                return  # the store is away: its lifecycle rule ends the upload
 
 
 async def _in_thread(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
