@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from slipway.base.callers import ROLE_SCOPES, Role, Scope
 from slipway.base.errors import Misconfigured, Unauthenticated
-from slipway.manifest.schema import Manifest
 from slipway.runtime.settings import Settings
 
 FOREIGN_ROLES: Final[Mapping[str, Role]] = {
@@ -56,19 +55,6 @@ class OwnIssuer:
 
 
 OWN_TENANT_CLAIM: Final = "tenant"
-
-
-def issuers_of(manifest: Manifest) -> list[IssuerConfig]:
-    """The foreign issuers that the manifest accepts."""
-    return [
-        IssuerConfig(
-            issuer=item.issuer,
-            audience=item.audience,
-            tenant_claim=item.tenant_claim or manifest.tenant_claim,
-            roles_claim=item.roles_claim,
-        )
-        for item in manifest.identity.issuers
-    ]
 
 
 def own_issuer_of(settings: Settings, url: str) -> OwnIssuer:
