@@ -4,11 +4,13 @@ import hashlib
 import os
 import resource
 import secrets
+import signal
 import subprocess
 import sys
 import time
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -23,7 +25,7 @@ from slipway.runtime.objects import Objects
 from slipway.runtime.objects.folder import FolderObjects
 from slipway.runtime.objects.s3 import S3Objects
 from slipway.runtime.objects.stores import open_objects
-from slipway.runtime.objects.upload_tokens import UploadTokens
+from slipway.runtime.objects.upload_tokens import UploadGrant, UploadTokens
 from slipway.runtime.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -202,10 +204,6 @@ async def test_a_presigned_url_of_s3_takes_the_object(s3_url, caller) -> None:
 
 
 def test_an_upload_token_holds_only_as_signed() -> None:
-    from datetime import UTC, datetime, timedelta
-
-    from slipway.runtime.objects.upload_tokens import UploadGrant
-
     now = datetime.now(UTC)
     old, new = UploadTokens([SECRET]), UploadTokens([b"x" * 32, SECRET])
     grant = UploadGrant("ten_1", "documents/doc_1/original", 5, int(now.timestamp()) + 60)
@@ -235,8 +233,6 @@ async def test_a_full_disk_is_said_and_leaves_nothing(caller, tmp_path) -> None:
     """A limit on the size of files stands in for a full device: both end a write in the middle."""
     store = folder_objects(tmp_path / "objects")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    import signal
-
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, before[1]))
     try:
@@ -254,7 +250,7 @@ import asyncio, sys
 from pathlib import Path
 from slipway.base.callers import Caller
 from slipway.runtime.objects.folder import FolderObjects
-from slipway.runtime.objects.upload_tokens import UploadTokens
+from slipway.runtime.objects.upload_tokens import UploadGrant, UploadTokens
 async def content():
     while True:
         yield b"x" * 300_000
