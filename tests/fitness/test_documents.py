@@ -2,7 +2,8 @@
 
 A block fenced as `console` is a session: lines that begin with `$ ` are run in order, in a folder that holds a copy of
 `examples/`, against a running platform; the lines below a command are its output, where `…` stands for anything. Blocks
-fenced `python` are run with the platform's address and key in the environment. `make` commands are run by CI itself.
+fenced `python` are run with the platform's address and key in the environment, and a `text` block after one is what it
+prints. Blocks run in the order of the document.
 """
 
 import re
@@ -23,7 +24,8 @@ from slipway.runtime.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-RUN_BY_CI = ("make ",)
+# CI itself runs make; the fixtures here and everywhere start platforms with the other two.
+RUN_ELSEWHERE = ("make ", "slipway up", "slipway serve")
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Command:
     output: str
 
 
-def blocks(path: Path, *languages: str) -> list[str]:
-    return [body for language, body in FENCE.findall(path.read_text()) if language in languages]
+def blocks(path: Path, *languages: str) -> list[tuple[str, str]]:
+    return [(language, body) for language, body in FENCE.findall(path.read_text()) if language in languages]
 
 
 def commands(session: str) -> Iterator[Command]:
@@ -73,39 +75,33 @@ def test_each_command_runs_and_prints_what_the_document_says(path: Path, folder:
         SLIPWAY_URL=documents_platform.url,
         SLIPWAY_API_KEY=documents_platform.api_key,
     )
-    for session in blocks(path, "console"):
-        for command in commands(session):
-            if command.line.startswith(RUN_BY_CI) or command.line.startswith(("slipway up", "slipway serve")):
-                continue  # the platform of this test was started so
-            ran = subprocess.run(
-                ["bash", "-c", command.line],
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-            assert ran.returncode == 0, f"{path.name}: {command.line}\n{ran.stdout}{ran.stderr}"
-            assert matches(command.output, ran.stdout), f"{path.name}: {command.line} printed\n{ran.stdout}"
-    for program in blocks(path, "python"):
+
+    def run(*command: str) -> str:
         ran = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
-        assert ran.returncode == 0, f"{path.name}:\n{program}\n{ran.stdout}{ran.stderr}"
+        assert ran.returncode == 0, f"{path.name}: {command[-1]}\n{ran.stdout}{ran.stderr}"
+        return ran.stdout
+
+    program_printed = None
+    for language, body in blocks(path, "console", "python", "text"):
+        if language == "python":
+            program_printed = run(sys.executable, "-c", body)
+        elif language == "text" and program_printed is not None:
+            assert matches(body, program_printed), f"{path.name}: the program printed\n{program_printed}"
+            program_printed = None
+        elif language == "console":
+            for command in commands(body):
+                if not command.line.startswith(RUN_ELSEWHERE):
+                    printed = run("bash", "-c", command.line)
+                    assert matches(command.output, printed), f"{path.name}: {command.line} printed\n{printed}"
 
 
 @pytest.mark.documents
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_stand_in_blocks_that_are_run(path: Path):
     assert not blocks(path, "sh", "bash", "shell"), "write a `console` block with `$ ` before each command"
-    for session in blocks(path, "console"):
+    for _, session in blocks(path, "console"):
         assert list(commands(session)), f"{path.name}: a console block without a command"
 
 

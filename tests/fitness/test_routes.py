@@ -150,7 +150,9 @@ def test_another_tenants_object_is_as_absent_as_one_that_never_was(
     client: httpx.Client, routes: list[Route], platform: Platform, foreign_objects: dict[str, str], other_tenant
 ):
     tried = 0
-    for route in (route for route in routes if route.scope and "{" in route.path and route.path not in SHARED):
+    # Routes of the platform's administration go over tenants by their purpose; only its administrators hold their scope.
+    tenants_own = [route for route in routes if route.scope and route.scope != Scope.TENANTS_ADMIN]
+    for route in (route for route in tenants_own if "{" in route.path and route.path not in SHARED):
         parameter = route.path.partition("{")[2].partition("}")[0]
         assert parameter in foreign_objects, f"{route.path}: make an object for {{{parameter}}} in foreign_objects"
         real = foreign_objects[parameter]
