@@ -14,7 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -77,14 +77,12 @@ class Execution:
         async with self.database.transaction(self.caller) as connection:
             # KEY SHARE lets the heartbeat's update pass and holds back the FOR UPDATE of a claim or a cancellation.
             # A holder that stops inside the transaction loses its session, or its lock would outlive its lease.
-            await connection.execute(
-                f"SET LOCAL idle_in_transaction_session_timeout = '{int(LEASE_S)}s'"
-                + ("" if durable else "; SET LOCAL synchronous_commit = off")
-            )
             held = await connection.execute(
-                "SELECT 1 FROM workflow WHERE tenant_id = %(tenant)s AND id = %(id)s AND fence = %(fence)s"
-                " AND state = 'running' FOR KEY SHARE",
-                self.keys,
+                "SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, true),"
+                " set_config('synchronous_commit', %(durable)s, true) FROM workflow"
+                " WHERE tenant_id = %(tenant)s AND id = %(id)s AND fence = %(fence)s AND state = 'running'"
+                " FOR KEY SHARE",
+                self.keys | {"idle": f"{int(LEASE_S)}s", "durable": "on" if durable else "off"},
             )
             if await held.fetchone() is None:
                 raise LeaseLost(self.workflow_id)
@@ -281,17 +279,13 @@ class Worker:
                 public = f"Processing this stopped {_MAX_ATTEMPTS} times without progress, so it was given up."
                 await self._fail(workflow, execution, Internal(public))
                 return
-            for step in await self._open_steps(workflow, execution):
-                execution = Execution(
-                    self.database, execution.caller, row["id"], row["subject_id"], row["fence"], step.name
-                )
-                await self._run_step(step, execution)
-            async with execution.transaction(durable=True) as connection:
-                await connection.execute(
-                    "UPDATE workflow SET state = 'done', ended_at = clock_timestamp()"
-                    " WHERE tenant_id = %(tenant)s AND id = %(id)s",
-                    execution.keys,
-                )
+            steps = await self._open_steps(workflow, execution)
+            for step in steps:
+                execution = replace(execution, step=step.name)
+                await self._run_step(step, execution, last=step is steps[-1])
+            if not steps:  # newer code has none but those that are done
+                async with execution.transaction(durable=True) as connection:
+                    await _end(connection, execution, "done")
         except LeaseLost:
             return
         except SlipwayError as error:
@@ -303,26 +297,30 @@ class Worker:
 
     async def _open_steps(self, workflow: Workflow, execution: Execution) -> list[Step]:
         async with execution.transaction() as connection:
-            await _write_steps(connection, execution.caller.tenant_id, execution.workflow_id, workflow)
             rows = await connection.execute(
-                "SELECT name FROM workflow_step WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
-                " AND status = 'done'",
+                "SELECT name, status FROM workflow_step WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
+                " ORDER BY position",
                 execution.keys,
             )
-            done = {row["name"] for row in await rows.fetchall()}
-            steps = [step for step in workflow.steps if step.name not in done]
-            if steps:
+            known = {row["name"]: row["status"] for row in await rows.fetchall()}
+            if list(known) != [step.name for step in workflow.steps]:  # other code began it
+                await _write_steps(connection, execution.caller.tenant_id, execution.workflow_id, workflow)
+            steps = [step for step in workflow.steps if known.get(step.name) != "done"]
+            if steps and known.get(steps[0].name) != "running":
                 await _mark(connection, execution, "running", steps[0].name)
             return steps
 
-    async def _run_step(self, step: Step, execution: Execution) -> None:
+    async def _run_step(self, step: Step, execution: Execution, *, last: bool) -> None:
         began = time.monotonic()
         commit = await step.run(execution)
-        async with execution.transaction() as connection:
+        async with execution.transaction(durable=last) as connection:
             if commit is not None:
                 await commit(connection)
             await _mark(connection, execution, "done", step.name)
-            await execution.settle(connection)
+            if last:
+                await _end(connection, execution, "done")
+            else:
+                await execution.settle(connection)
         _log.debug("step %s of %s took %.3f s", step.name, execution.subject_id, time.monotonic() - began)
 
     async def _after_error(self, workflow: Workflow, execution: Execution, error: SlipwayError) -> None:
@@ -370,11 +368,16 @@ class Worker:
             await _mark(connection, execution, "failed", execution.step)
             if workflow.failed is not None:
                 await workflow.failed(execution, connection, error)
-            await connection.execute(
-                "UPDATE workflow SET state = 'failed', error_code = %(code)s, error_message = %(public)s,"
-                " ended_at = clock_timestamp() WHERE tenant_id = %(tenant)s AND id = %(id)s",
-                execution.keys | {"code": error.code, "public": error.public},
-            )
+            await _end(connection, execution, "failed", error)
+
+
+async def _end(connection: Connection, execution: Execution, state: str, error: SlipwayError | None = None) -> None:
+    await connection.execute(
+        "UPDATE workflow SET state = %(state)s, error_code = %(code)s, error_message = %(public)s,"
+        " ended_at = clock_timestamp() WHERE tenant_id = %(tenant)s AND id = %(id)s",
+        execution.keys
+        | {"state": state, "code": error.code if error else None, "public": error.public if error else None},
+    )
 
 
 async def _mark(connection: Connection, execution: Execution, status: str, step: str) -> None:

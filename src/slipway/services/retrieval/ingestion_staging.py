@@ -74,17 +74,23 @@ class Batches:
         self._execution = execution
         self._size = size
         self._after = -1
+        self._ended = False
         self._lock = asyncio.Lock()
 
     async def next(self) -> list[tuple[int, str]]:
         """The next (ordinal, text) pairs; empty at the end."""
-        async with self._lock, self._execution.transaction() as connection:
+        async with self._lock:
+            return [] if self._ended else await self._read()
+
+    async def _read(self) -> list[tuple[int, str]]:
+        async with self._execution.transaction() as connection:
             found = await connection.execute(
                 "SELECT ordinal, text FROM staged_chunk WHERE tenant_id = %s AND document_id = %s AND ordinal > %s"
                 " AND embedding IS NULL ORDER BY ordinal LIMIT %s",
                 (self._execution.caller.tenant_id, self._execution.subject_id, self._after, self._size),
             )
             batch = [(row["ordinal"], row["text"]) for row in await found.fetchall()]
-            if batch:
-                self._after = batch[-1][0]
-            return batch
+        self._ended = len(batch) < self._size
+        if batch:
+            self._after = batch[-1][0]
+        return batch

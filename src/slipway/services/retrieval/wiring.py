@@ -12,11 +12,11 @@ from slipway.services.retrieval.adapter_chunks import Chunks
 from slipway.services.retrieval.adapter_chunks_index import VectorIndexes
 from slipway.services.retrieval.adapter_chunks_reading import ChunkViews
 from slipway.services.retrieval.adapter_embeddings import Embeddings
+from slipway.services.retrieval.adapter_extraction import extract_apart
 from slipway.services.retrieval.adapter_tokenizer import WordPieces
 from slipway.services.retrieval.collections_service import Collections
 from slipway.services.retrieval.documents import Documents
 from slipway.services.retrieval.documents_text import TextCache
-from slipway.services.retrieval.extraction.isolation import extract_isolated_async
 from slipway.services.retrieval.ingestion import Ingestion
 from slipway.services.retrieval.routes_documents import document_routes, object_routes
 from slipway.services.retrieval.routes_search import search_routes
@@ -34,7 +34,7 @@ async def wire(foundation: Foundation) -> Part:
     gateway = Client(address.url, unix_socket=address.unix_socket, context=trace_headers)
     embeddings = Embeddings(gateway, foundation.tokens, foundation.manifest.models.embeddings)
     chunks, texts = Chunks(), TextCache(objects)
-    ingestion = Ingestion(database, objects, extract_isolated_async, embeddings, chunks, texts, WordPieces()).workflow
+    ingestion = Ingestion(database, objects, extract_apart, embeddings, chunks, texts, WordPieces()).workflow
     worker = Worker(database, leases, width=foundation.settings.ingestion_workers)
     uploads = Uploads(database, objects, ingestion, worker.wake)
     documents = Documents(database, objects, chunks, texts, worker.wake)
