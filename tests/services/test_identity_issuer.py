@@ -14,11 +14,12 @@ import httpx
 import jwt
 import psycopg
 import pytest
+from tests.platforms import Platform
 from tests.services.identity_platform import SECRET, URL, IdentityPlatform, identity_platform
 
 from slipway.base.callers import ROLE_SCOPES, Role, Scope
 from slipway.base.errors import Unauthenticated
-from slipway.services.identity.adapter_postgres_grants import PostgresSigningKeys
+from slipway.services.identity.adapter_postgres_grants import PostgresGrants, PostgresSigningKeys
 from slipway.services.identity.signing import SigningKeys
 
 pytestmark = pytest.mark.anyio
@@ -390,6 +391,33 @@ async def test_wrong_passwords_are_slowed_down_and_tell_nothing(application: App
     assert sum(answer.status_code == 401 for answer in answers) <= 5, "tries at one moment are all counted"
 
 
+async def test_what_ended_a_day_ago_is_deleted(application: Application, database) -> None:
+    form = await application.form()
+    await application.submit(form, "nobody@example.com")
+    tokens = (await application.exchange(await application.code())).json()
+
+    async def rows() -> list[int]:
+        async with database.platform_transaction() as connection:
+            counts = [
+                await connection.execute(
+                    f"SELECT count(*) AS rows FROM {table} WHERE tenant_id = %s", (application.tenant_id,)
+                )
+                for table in ("authorization_code", "refresh_token", "login_attempt")
+            ]
+            return [(await count.fetchone())["rows"] for count in counts]
+
+    grants = PostgresGrants(database)
+    await grants.purge(application.identity.clock.now())
+    assert await rows() == [1, 1, 1]
+    await application.identity.forward(86400 + 61)
+    await grants.purge(application.identity.clock.now())
+    assert await rows() == [0, 1, 0]
+    assert (await application.refresh(tokens["refresh_token"])).status_code == 200
+    await application.identity.forward(30 * 86400)
+    await grants.purge(application.identity.clock.now())
+    assert await rows() == [0, 0, 0]
+
+
 async def test_users_of_another_tenant_cannot_sign_in_to_this_tenants_application(application: Application) -> None:
     other = application.identity.credential(application.identity.tenant(), Role.TENANT_ADMIN)
     body = {"email": "eve@example.com", "password": PASSWORD}
@@ -442,3 +470,26 @@ async def test_signing_keys_are_published_before_use_and_kept_while_tokens_live(
     await asyncio.gather(*(lost.start() for _ in range(3)))
     assert len(await kids()) == 3, "three processes at once make one"
     assert (await lost.sign({"a": 1}, "JWT")).count(".") == 2
+
+
+@pytest.mark.requirement("SEC-01", "R")
+@pytest.mark.requirement("SEC-02", "R")
+async def test_a_running_platform_takes_the_tokens_of_its_own_issuer(platform: Platform) -> None:
+    async with httpx.AsyncClient(base_url=platform.url, timeout=30) as http:
+        body = {"name": "nightly", "scopes": ["search:use", "models:use"]}
+        made = (await http.post("/v1/admin/clients", headers=platform.headers(), json=body)).json()
+        configuration = (await http.get("/.well-known/openid-configuration")).json()
+        answer = await http.post(
+            configuration["token_endpoint"],
+            data={"grant_type": "client_credentials"},
+            auth=(made["id"], made["secret"]),
+        )
+        token = answer.json()["access_token"]
+        assert claims_of(token)["iss"] == configuration["issuer"] == platform.url
+        for headers in ({"authorization": f"Bearer {token}"}, {"x-api-key": token}):
+            assert (await http.get("/v1/models", headers=headers)).status_code == 200
+            assert (await http.get("/v1/documents", headers=headers)).status_code == 403
+        await http.delete(f"/v1/admin/clients/{made['id']}", headers=platform.headers())
+        await asyncio.sleep(1)
+        for path in ("/v1/models", "/v1/documents"):
+            assert (await http.get(path, headers={"x-api-key": token})).status_code == 401

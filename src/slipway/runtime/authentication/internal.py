@@ -8,6 +8,7 @@ pause.
 
 import time
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 import jwt
@@ -67,6 +68,10 @@ class InternalTokens:
 
     def verify(self, token: str) -> Caller:
         """The caller that `token` was minted for; raises Unauthenticated."""
+        return self.verify_until(token)[0]
+
+    def verify_until(self, token: str) -> tuple[Caller, datetime]:
+        """The caller that `token` was minted for, and when it ends; raises Unauthenticated."""
         for key in self._keys:
             try:
                 claims = jwt.decode(
@@ -81,7 +86,7 @@ class InternalTokens:
                 continue
             except jwt.InvalidTokenError as error:
                 raise Unauthenticated("This internal token is not valid.", detail=str(error)) from error
-            return Caller(
+            caller = Caller(
                 tenant_id=claims["tenant"],
                 subject=claims["sub"],
                 scopes=frozenset(Scope(scope) for scope in claims["scope"].split()),
@@ -89,4 +94,5 @@ class InternalTokens:
                 key_id=claims.get("key"),
                 actor=claims["act"]["sub"],
             )
+            return caller, datetime.fromtimestamp(claims["exp"], UTC)
         raise Unauthenticated("This internal token is not valid.", detail="no key verifies its signature")

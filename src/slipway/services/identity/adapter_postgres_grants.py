@@ -164,6 +164,7 @@ class PostgresGrants:
         async with self._database.platform_transaction() as connection:
             await connection.execute("DELETE FROM authorization_code WHERE expires_at < %s", (before,))
             await connection.execute("DELETE FROM refresh_token WHERE expires_at < %s", (before,))
+            await connection.execute("DELETE FROM login_attempt WHERE not_before < %s", (before,))
 
 
 class PostgresSigningKeys:

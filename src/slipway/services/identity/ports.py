@@ -89,7 +89,7 @@ class Grants(Protocol):
     async def refresh_revoke(self, digest: bytes, client_id: str, now: datetime) -> None: ...
 
     async def purge(self, now: datetime) -> None:
-        """Deletes codes and refresh tokens that ended over a day ago."""
+        """Deletes codes, refresh tokens and counts of tries that ended over a day ago."""
         ...
 
 

@@ -156,12 +156,27 @@ async def test_two_processes_see_a_revocation_within_a_second_by_the_wall_clock(
             await pool.close()
 
 
+async def test_a_kept_internal_token_ends_with_its_expiry(authenticator, tokens, clock, new_caller) -> None:
+    token = tokens.mint(new_caller(), {Scope.CHAT_USE}, actor="chat")
+    await authenticator.authenticate(token)
+    _, until = tokens.verify_until(token)
+    clock.forward((until - clock.now()).total_seconds() - 1)
+    await authenticator.authenticate(token)
+    clock.forward(2)
+    assert authenticator._acting[credential_hash(token)][1] < clock.now()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "_keys", [b"x" * 32])  # what would be verified anew is
+        with pytest.raises(Unauthenticated):
+            await authenticator.authenticate(token)
+
+
 async def test_an_internal_token_stands_for_its_caller(authenticator, tokens, new_caller) -> None:
     caller = new_caller(Scope.CHAT_USE)
     token = tokens.mint(caller, {Scope.CHAT_USE, Scope.USAGE_READ}, actor="chat")
     verified = await authenticator.authenticate(token)
     assert (verified.tenant_id, verified.subject, verified.actor) == (caller.tenant_id, caller.subject, "chat")
     assert verified.scopes == {Scope.CHAT_USE, Scope.USAGE_READ}
+    assert await authenticator.authenticate(token) is verified
     head, body, signature = token.split(".")
     for bad in (f"{head}.{body}.{signature[:-4]}AAAA", f"{head}.{body}.", f"{head}.{body}", "a.b.c"):
         with pytest.raises(Unauthenticated):

@@ -335,6 +335,17 @@ def test_an_issuer_needs_a_safe_address(url: str) -> None:
         IssuerConfig(url, AUDIENCE, "tenant")
 
 
+async def test_a_slash_at_the_end_of_an_issuer_makes_no_difference(database, tokens, clock, issuer, claims) -> None:
+    slashed = {**claims, "iss": f"{issuer.url}/"}
+    document = json.dumps({"issuer": f"{issuer.url}/", "jwks_uri": f"{issuer.url}/jwks"}).encode()
+    issuer.answers = {"/.well-known/openid-configuration": (200, {}, document)}
+    for url in (issuer.url, f"{issuer.url}/"):
+        config = IssuerConfig(url, AUDIENCE, tenant_claim="merchant_id")
+        authenticator = build_authenticator(database, tokens, issuers=[config], clock=clock)
+        assert (await authenticator.authenticate(signed(slashed, kid="rsa"))).role is Role.MEMBER
+        await refused(authenticator, signed({**claims, "iss": f"{issuer.url}/other"}, kid="rsa"))
+
+
 async def test_a_foreign_issuer_cannot_speak_for_the_built_in_one_or_the_parts(oidc, claims) -> None:
     await refused(oidc, signed({**claims, "iss": "slipway:internal", "aud": "slipway:parts"}, kid="rsa"))
     caller = await oidc.authenticate(signed({**claims, "sub": "usr_01arz3ndektsv4rrffq69g5fav"}, kid="rsa"))

@@ -141,4 +141,4 @@ def _grants_of_clients() -> None:
     )
     tenant_table("authorization_code", app="SELECT", platform="SELECT, INSERT, UPDATE, DELETE")
     tenant_table("refresh_token", app="SELECT, UPDATE", platform="SELECT, INSERT, UPDATE, DELETE")
-    tenant_table("login_attempt", app="SELECT, INSERT, UPDATE, DELETE")
+    tenant_table("login_attempt", app="SELECT, INSERT, UPDATE, DELETE", platform="SELECT, DELETE")
