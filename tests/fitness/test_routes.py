@@ -28,7 +28,14 @@ OPEN_ROUTES = {
     "/.well-known/jwks.json",
 }
 # Ids that name nothing of a tenant.
-SHARED = {"/v1/models/{model}", "/v1/models/{id}", "/v1/models/{model_id}"}
+SHARED = {
+    "/v1/models/{model}",
+    "/v1/models/{id}",
+    "/v1/models/{model_id}",
+    # Tenants themselves: only platform administrators get as far as their ids.
+    "/v1/admin/tenants/{tenant_id}",
+    "/v1/admin/tenants/{tenant_id}/keys",
+}
 
 
 @dataclass(frozen=True)
