@@ -42,8 +42,9 @@ _CONNECTORS = _words(
 
 _DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")  # U.S, a.m, z.B: the last dot is the candidate itself
 _LIST_MARK = re.compile(r"\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})")
+# A run of marks is tried once, from its beginning: a line of dots would take quadratic time.
 _CANDIDATE = re.compile(
-    r"[.!?…।؟۔]+[)\]}\"'’”»*_`]*(?=\s)"
+    r"(?<![.!?…।؟۔])[.!?…।؟۔]++[)\]}\"'’”»*_`]*+(?=\s)"
     r"|[。！？｡]+[」』”’）】》]*"
 )
 # What opens a line that is not the continuation of the one above.

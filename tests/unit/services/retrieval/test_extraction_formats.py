@@ -249,6 +249,14 @@ def test_word_paragraphs_in_all_their_wrappings(tmp_path: Path) -> None:
     assert found.title == "Letter to all"
 
 
+@pytest.mark.parametrize(
+    "body", ["<w:tc>{}</w:tc>", "<w:tr>{}</w:tr>", "<w:tr><w:tc>{}</w:tc></w:tr>", "<w:tbl>{}</w:tbl>"]
+)
+def test_word_parts_of_a_table_that_stand_alone(tmp_path: Path, body: str) -> None:
+    xml = body.format("<w:p><w:r><w:t>x</w:t></w:r></w:p>")
+    assert read(tmp_path, word_of_xml(xml + "<w:p><w:r><w:t>y</w:t></w:r></w:p>")).text.split() == ["x", "y"]
+
+
 def test_word_headings_by_the_name_of_their_style(tmp_path: Path) -> None:
     document = docx.Document()
     document.add_heading("Chapter", 1)

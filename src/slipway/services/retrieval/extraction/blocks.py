@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from slipway.base.errors import TooLarge
 from slipway.services.retrieval.extraction.models import MAX_TEXT_CHARS, Heading
 
-_AROUND_BREAK = re.compile(r"[ \t]*\n[ \t]*")
+_AROUND_BREAK = re.compile(r"(?<![ \t])[ \t]*+\n[ \t]*+")
 _SPACES = re.compile(r" {2,}")
 _CELL_SPACE = re.compile(r"\s+")
 _LAYOUT_BLOCKS = 8  # arbitrary: a cell with more paragraphs than this is a page, not a cell
@@ -34,6 +34,7 @@ class _Sink:
 class _Table:
     cells: list[_Sink] = field(default_factory=list)
     rows: int = 0
+    lost: bool = False  # made for a cell outside of any table: no end of it will come
 
 
 class BlockWriter:
@@ -71,15 +72,22 @@ class BlockWriter:
         self._tables.append(_Table())
 
     def start_cell(self) -> None:
+        if not self._tables:  # a cell that lost its table
+            self.start_table()
+            self._tables[-1].lost = True
         self._sinks.append(_Sink())
 
     def end_cell(self) -> None:
         self.end_block()
         self._tables[-1].cells.append(self._sinks.pop())
+        if self._tables[-1].lost:
+            self.end_table()
 
     def end_row(self) -> None:
         """Write the cells since the last row: as one line, or block after block when they lay out a page."""
         self.end_block()
+        if not self._tables:
+            return
         table = self._tables[-1]
         cells, table.cells = table.cells, []
         sink = self._sinks[-1]
@@ -100,6 +108,8 @@ class BlockWriter:
 
     def finish(self) -> tuple[str, tuple[Heading, ...]]:
         """The text: a blank line between blocks, none between items and rows; and where its headings are."""
+        while self._tables:
+            self.end_table()
         self.end_block()
         parts: list[str] = []
         headings: list[Heading] = []

@@ -45,8 +45,9 @@ _ZIP_KINDS = (
 )
 _MARKDOWN_NAMES = {".md", ".markdown", ".mdown", ".mkd"}
 _HTML_NAMES = {".html", ".htm", ".xhtml"}
+# Nothing is given back once matched: a page of comments would take exponential time.
 _HTML_START = re.compile(
-    rb"(?:\s|<!--.*?-->|<\?xml[^>]*\?>)*<(?:!doctype\s+html|html|head|body|title|meta|h[1-6]|div|p|table|article|main)\b",
+    rb"(?>\s+|<!--.*?-->|<\?xml[^>]*\?>)*+<(?:!doctype\s+html|html|head|body|title|meta|h[1-6]|div|p|table|article|main)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _XML_START = re.compile(rb"\s*<(?:\?xml|svg)\b")
