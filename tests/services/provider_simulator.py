@@ -29,6 +29,7 @@ class Seen:
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     by_model: Counter[str] = field(default_factory=Counter)
+    clients: set[tuple[str, int]] = field(default_factory=set)
     hung_up: Counter[str] = field(default_factory=Counter)
     hung_up_at_s: dict[str, float] = field(default_factory=dict)
 
@@ -54,6 +55,7 @@ class Simulator:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         self.seen.requests.append(request)
         self.seen.headers.append(headers)
+        self.seen.clients.add(tuple(scope["client"]))
         model = request["model"]
         self.seen.by_model[model] += 1
         answer = Answer(send)

@@ -1,16 +1,21 @@
 """The gateway over real HTTP: what every client of OpenAI's wire may rely on, and a usage row for each request."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import aclosing
 
 import httpx
 import numpy as np
 import pytest
-from tests.services.gateway_serving import Served, credential, served_app, served_gateway, usage_rows
+from tests.services.gateway_serving import Served, credential, secret, served_app, served_gateway, usage_rows
 from tests.services.provider_simulator import KEY, Simulator
 
 from slipway.base.callers import Scope
+from slipway.base.errors import DeadlineExceeded
+from slipway.services.gateway.adapter_openai import Deadlines, OpenAIModel, Upstream
+from slipway.services.gateway.models import ChatRequest
 
 QUESTION = [{"role": "user", "content": "How many days do I have to return a laptop?"}]
 
@@ -350,3 +355,28 @@ def test_models_are_those_of_the_manifest(client):
         "created": 0,
         "owned_by": "openai",
     }
+
+
+@pytest.mark.anyio
+async def test_a_deadline_that_passes_while_a_slow_client_is_written_to_is_an_error_not_a_cancellation(
+    simulator, caller
+):
+    with served_app(simulator) as url:
+        upstream = Upstream(f"{url}/v1", "UPSTREAM_KEY", secret, Deadlines(total_s=0.3))
+        request = ChatRequest("slow", {"messages": QUESTION}, stream=True)
+        async with aclosing(OpenAIModel(upstream, "slow").stream(caller, request)) as chunks:
+            await anext(chunks)
+            await asyncio.sleep(0.5)
+            with pytest.raises(DeadlineExceeded):
+                async for _ in chunks:
+                    pass
+        await upstream.close()
+
+
+def test_one_connection_serves_many_calls(client, simulator):
+    """A stream is read to its end, so that its connection is used again."""
+    ask(client, model="plain").raise_for_status()
+    before = len(simulator.seen.clients)
+    for stream in (True, False) * 5:
+        ask(client, model="plain", stream=stream).raise_for_status()
+    assert len(simulator.seen.clients) == before

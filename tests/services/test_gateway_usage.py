@@ -214,6 +214,8 @@ async def test_rows_wait_while_the_database_is_away_and_requests_are_refused_onc
         log.record(row(caller))
     with pytest.raises(Unavailable):
         log.admit()
+    with pytest.raises(Unavailable):
+        await log.check()
     await asyncio.sleep(0.1)
     assert log.pending == 3
     store.away = False

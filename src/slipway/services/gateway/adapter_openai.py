@@ -12,7 +12,7 @@ import json
 import random
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,68 +70,78 @@ class Upstream:
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The JSON object that the server answers; raises as the port says."""
         try:
-            async with (
-                asyncio.timeout(self.deadlines.total_s),
-                self._sent(path, body, self.deadlines.total_s) as response,
-            ):
-                return _object(await _content(response, _MAX_BODY_BYTES))
+            async with asyncio.timeout(self.deadlines.total_s):
+                response = await self._begun(path, body, self.deadlines.total_s)
+                try:
+                    return _object(await _content(response, _MAX_BODY_BYTES))
+                finally:
+                    await response.aclose()
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"The model's provider did not answer within {self.deadlines.total_s:g} s."
             ) from error
+        except httpx.HTTPError as error:
+            raise failed(error) from error
 
     async def events(self, path: str, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The JSON objects of a streamed answer, up to its `[DONE]`; raises when it ends before."""
-        complete, size_bytes = False, 0
+        complete = False
+        async with aclosing(self._data(path, body)) as events:
+            async for data in events:
+                if data == b"[DONE]":
+                    return
+                payload = _object(data)
+                if payload.get("error"):
+                    raise stream_failed(payload["error"], self._key())
+                complete = complete or _finished(payload)
+                yield payload
+        if not complete:
+            raise UpstreamFailed("The model's provider ended the answer before it was complete.")
+
+    async def _data(self, path: str, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        """The data of each event. The deadline runs around each read and not around the whole: it must not fire
+        while a slow client is written to, where it would look like that client's own cancellation."""
+        deadline_s = asyncio.get_running_loop().time() + self.deadlines.total_s
+        events, size_bytes = Events(), 0
         try:
-            async with (
-                asyncio.timeout(self.deadlines.total_s),
-                self._sent(path, body, self.deadlines.first_byte_s) as response,
-            ):
-                events, pieces = Events(), response.aiter_bytes()
-                async for piece in pieces:
+            async with asyncio.timeout_at(deadline_s):
+                response = await self._begun(path, body, self.deadlines.first_byte_s)
+            try:
+                pieces = response.aiter_bytes()
+                while True:
+                    async with asyncio.timeout_at(deadline_s):
+                        piece = await anext(pieces, None)
+                    if piece is None:
+                        return
                     size_bytes += len(piece)
                     if size_bytes > _MAX_STREAM_BYTES:
                         raise UpstreamFailed("The model's provider sent more than an answer.", retryable=False)
                     for data in events.feed(piece):
                         if data == b"[DONE]":
                             await _drained(pieces)
-                            return
-                        payload = _object(data)
-                        if payload.get("error"):
-                            raise stream_failed(payload["error"], self._key())
-                        complete = complete or _finished(payload)
-                        yield payload
+                        yield data
+            finally:
+                await response.aclose()
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"The model's provider did not finish within {self.deadlines.total_s:g} s."
             ) from error
         except httpx.HTTPError as error:
             raise failed(error) from error
-        if not complete:
-            raise UpstreamFailed("The model's provider ended the answer before it was complete.")
 
-    @asynccontextmanager
-    async def _sent(self, path: str, body: dict[str, Any], read_s: float) -> AsyncIterator[httpx.Response]:
+    async def _begun(self, path: str, body: dict[str, Any], read_s: float) -> httpx.Response:
         """A response with status 200 whose body is still to be read, after as many attempts as it takes."""
         content = json.dumps(body, separators=(",", ":")).encode()
         attempt = 0
         while True:
             attempt += 1
             try:
-                response = await self._attempt(path, content, read_s)
-                break
+                return await self._attempt(path, content, read_s)
             except SlipwayError as error:
                 pause_s = self._pause_s(error, attempt)
                 if pause_s is None:
                     raise
             await asyncio.sleep(pause_s)
-        try:
-            yield response
-        except httpx.HTTPError as error:
-            raise failed(error) from error
-        finally:
-            await response.aclose()
 
     async def _attempt(self, path: str, content: bytes, read_s: float) -> httpx.Response:
         client = self._open()

@@ -20,7 +20,7 @@ from slipway.services.gateway.ports import UsageStore
 
 CAPACITY: Final = 20_000  # rows of half a kilobyte: 10 MB at most, and minutes of a database that is away
 BATCH: Final = 500
-_GATHER_S: Final = 0.02  # a pause before each write, so that a burst becomes one batch
+_GATHER_S: Final = 0.1  # a pause before each write: one transaction for a burst, ten a second at most for a tenant
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 0.1, 2.0
 _log = logging.getLogger(__name__)
 
@@ -40,15 +40,16 @@ class BufferedUsageLog:
         """Rows that are not in the database yet."""
         return len(self._rows)
 
+    async def check(self) -> None:
+        """For readiness: raises Unavailable when the next request would be refused."""
+        if self._places >= self._capacity:
+            raise _full(self._capacity)
+
     def admit(self) -> None:
         """Takes a place; raises Unavailable when requests and rows fill them all."""
         if self._places >= self._capacity:
             metrics.USAGE_REFUSED.inc()
-            raise Unavailable(
-                "Usage cannot be recorded at the moment, so no request is served: try again shortly.",
-                detail=f"{self._capacity} usage rows wait for the database",
-                retry_after_s=5.0,
-            )
+            raise _full(self._capacity)
         self._places += 1
 
     def record(self, row: UsageRow) -> None:
@@ -121,3 +122,11 @@ class BufferedUsageLog:
                 return
             for row in batch:
                 await self._append([row])
+
+
+def _full(capacity: int) -> Unavailable:
+    return Unavailable(
+        "Usage cannot be recorded at the moment, so no request is served: try again shortly.",
+        detail=f"{capacity} usage rows wait for the database",
+        retry_after_s=5.0,
+    )

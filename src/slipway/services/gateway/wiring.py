@@ -1,5 +1,6 @@
 """Wires the gateway from a process's foundation: models from the manifest, usage into PostgreSQL, routes in front."""
 
+import asyncio
 import logging
 
 from starlette.types import ASGIApp
@@ -54,16 +55,13 @@ def wire(foundation: Foundation, *, secret: Secret = secret_from_environment, de
     log = BufferedUsageLog(store)
     gateway = Gateway(directory, log, foundation.clock)
 
-    async def usage_store() -> None:
-        await foundation.database.check()
-
     return Part(
         name="gateway",
         routes=[routes(store)],
         hot_routes=hot_routes(gateway, foundation.authenticator),
         run={"usage": log.run},
         stop=[providers.close, log.flush],
-        checks={"usage-store": usage_store},
+        checks={"usage-store": foundation.database.check, "usage-log": log.check},
     )
 
 
@@ -141,9 +139,9 @@ class Providers:
         """Ends connections and threads."""
         for upstream in self._upstreams.values():
             await upstream.close()
-        self._answers.close()
-        self._embeddings.close()
-        self._minilm.close()
+        # Each waits for what its threads are doing, so not on the event loop: others are stopping there too.
+        for close in (self._answers.close, self._embeddings.close, self._minilm.close):
+            await asyncio.to_thread(close)
 
     def _served(self, name: str, model: Model) -> ServedModel:
         prices = model.price_per_million_tokens
