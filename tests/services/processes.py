@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from tests.services.provider_simulator import KEY
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
@@ -65,7 +64,7 @@ def add(client: httpx.Client, *files: Path) -> list[dict[str, Any]]:
     answers = [client.post("/v1/documents", files={"file": (file.name, file.read_bytes())}) for file in files]
     assert [answer.status_code for answer in answers] == [202] * len(files), [answer.text for answer in answers]
     identifiers = [answer.json()["id"] for answer in answers]
-    return [until(lambda id=each: _settled(client, id), 60, 0.2) for each in identifiers]
+    return [until(lambda each=each: _settled(client, each), 60, 0.2) for each in identifiers]
 
 
 async def given_up(
