@@ -21,8 +21,6 @@ _log = logging.getLogger(__name__)
 _LOCK_KEY: Final = 0x51195B0  # arbitrary; any two processes of one platform must agree
 _INTERVAL_S: Final = 30.0  # arbitrary: how long a tenant that grew large is searched exactly at most, besides the build
 _PREFIX: Final = "chunk_vector_hnsw_"
-# A tenant near the limit must not have its index built and dropped by turns.
-_DROP_BELOW: Final = EXACT_CHUNKS // 2
 
 _WANTED: Final = """
 SELECT tenant_id, sum(chunk_count)::bigint AS chunks FROM collection
@@ -39,8 +37,11 @@ WHERE t.relname = 'chunk_vector' AND n.nspname = 'public' AND starts_with(c.reln
 class VectorIndexes:
     """The partial indexes of large tenants."""
 
-    def __init__(self, database: Database, owner_url: str, interval_s: float = _INTERVAL_S) -> None:
+    def __init__(
+        self, database: Database, owner_url: str, interval_s: float = _INTERVAL_S, exact_chunks: int = EXACT_CHUNKS
+    ) -> None:
         """`owner_url`: the login that owns the tables; only an owner makes indexes."""
+        self._exact_chunks = exact_chunks
         self._database = database
         self._owner_url = owner_url
         self._interval_s = interval_s
@@ -58,7 +59,7 @@ class VectorIndexes:
     async def adjust(self) -> None:
         """Builds what is missing and drops what is not needed; does nothing while another process does."""
         tenants = await self._tenants()
-        wanted = {index_name(tenant): tenant for tenant, chunks in tenants.items() if chunks > EXACT_CHUNKS}
+        wanted = {index_name(tenant): tenant for tenant, chunks in tenants.items() if chunks > self._exact_chunks}
         kept = {index_name(tenant) for tenant in tenants}
         async with await AsyncConnection.connect(self._owner_url, autocommit=True) as connection:
             cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK_KEY,))
@@ -79,7 +80,8 @@ class VectorIndexes:
 
     async def _tenants(self) -> dict[str, int]:
         async with self._database.platform_transaction() as connection:
-            cursor = await connection.execute(_WANTED, (_DROP_BELOW,))
+            # Down to half: a tenant near the limit must not have its index built and dropped by turns.
+            cursor = await connection.execute(_WANTED, (self._exact_chunks // 2,))
             return {row["tenant_id"]: row["chunks"] for row in await cursor.fetchall()}
 
 
@@ -95,3 +97,5 @@ async def _build(connection: AsyncConnection[tuple[object, ...]], name: str, ten
             " WITH (m = 24, ef_construction = 200) WHERE tenant_id = {}"
         ).format(sql.Identifier(name), sql.Literal(tenant_id))
     )
+    # Without counts of the tenant's rows the planner takes it for a small one and sorts it instead.
+    await connection.execute("ANALYZE chunk_vector (tenant_id, number)")

@@ -69,20 +69,23 @@ WHERE c.tenant_id = %(tenant)s AND d.tenant_id = %(tenant)s AND c.number = ANY (
 class ChunkViews:
     """Opens views of a tenant's chunks, each on a transaction of its own."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, exact_chunks: int = EXACT_CHUNKS) -> None:
+        """`exact_chunks`: how many vectors are compared one by one at most, where there is an index."""
         self._database = database
+        self._exact_chunks = exact_chunks
 
     @contextlib.asynccontextmanager
     async def __call__(self, caller: Caller) -> AsyncIterator["ChunkView"]:
         async with self._database.transaction(caller) as connection:
-            yield ChunkView(connection, caller)
+            yield ChunkView(connection, caller, self._exact_chunks)
 
 
 class ChunkView:
     """One tenant's chunks as one transaction sees them."""
 
-    def __init__(self, connection: Connection, caller: Caller) -> None:
+    def __init__(self, connection: Connection, caller: Caller, exact_chunks: int) -> None:
         self._connection = connection
+        self._exact_chunks = exact_chunks
         self._tenant = caller.tenant_id
 
     async def scope(self, query: str, collection: str | None) -> Scope:
@@ -100,7 +103,7 @@ class ChunkView:
             first=first,
             last=last,
             statistics=Statistics(row["chunk_count"], row["lexeme_count"]),
-            indexed=row["chunk_count"] > EXACT_CHUNKS,
+            indexed=row["chunk_count"] > self._exact_chunks,
             occurrences=dict(zip(row["lexemes"], row["occurrences"], strict=True)),
         )
 
