@@ -209,7 +209,7 @@ async def test_a_file_that_kills_its_worker_each_time_fails_alone(
 
 
 async def test_postgresql_killed_under_ingestion_and_back_loses_nothing(tmp_path, embedding_server) -> None:
-    """Commits before the last step do not wait for the disk: what the crash undoes is done again."""
+    """The worker lives on, so nothing that it believes to be done may be undone by the crash."""
     server = EmbeddedPostgres(tmp_path / "own")
     (tmp_path / "own").mkdir()
     addresses = server.start()

@@ -32,6 +32,20 @@ _MAX_ATTEMPTS: Final = 3  # of one step without progress: crashes of the process
 _BACKOFF_S: Final = (0.5, 60.0)  # first and longest pause, doubled in between; arbitrary
 _GIVE_UP_AFTER: Final = "1 day"  # a store or provider that is away for longer needs a person anyway
 
+# Attempts count anew from every achievement: this one is the first at whatever comes next.
+_BEGIN_ANEW: Final = (
+    "UPDATE workflow SET attempts = 1, retries = 0, failing_since = NULL WHERE tenant_id = %(tenant)s AND id = %(id)s"
+)
+# One statement rather than three: of a short document's ingestion, round trips are the larger part.
+_FINISH_STEP: Final = (
+    "WITH finished AS (UPDATE workflow_step SET status = 'done'"  # noqa: S608 - constants only
+    "  WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s AND name = %(step)s),"
+    " following AS (UPDATE workflow_step SET status = 'running'"
+    "  WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s AND status = 'pending' AND position ="
+    "   (SELECT min(position) FROM workflow_step WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
+    "    AND status = 'pending' AND name <> %(step)s)) " + _BEGIN_ANEW
+)
+
 Commit = Callable[[Connection], Awaitable[None]]
 
 
@@ -68,11 +82,11 @@ class Execution:
     step: str = ""
 
     @contextlib.asynccontextmanager
-    async def transaction(self, *, durable: bool = False) -> AsyncIterator[Connection]:
+    async def transaction(self, *, durable: bool = True) -> AsyncIterator[Connection]:
         """A transaction of the caller's tenant that raises LeaseLost unless this worker still holds the workflow.
 
-        While it is open nobody can take the workflow over or cancel it. Unless `durable`, its commit does not wait
-        for the disk: a crash of PostgreSQL can undo the last moments, and then the step that made them runs again.
+        While it is open nobody can take the workflow over or cancel it. Not `durable` are only commits on which this
+        process does not rely afterwards: a crash of PostgreSQL may undo them while the worker lives and goes on.
         """
         async with self.database.transaction(self.caller) as connection:
             # KEY SHARE lets the heartbeat's update pass and holds back the FOR UPDATE of a claim or a cancellation.
@@ -103,18 +117,9 @@ class Execution:
     async def advance(self, connection: Connection, done: int) -> None:
         """Records that this step has done so much more and need not do it again: its attempts count from here."""
         await connection.execute(
-            "UPDATE workflow_step SET done = done + %(done)s"
-            " WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s AND name = %(step)s",
+            "WITH advanced AS (UPDATE workflow_step SET done = done + %(done)s"  # noqa: S608 - constants only
+            "  WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s AND name = %(step)s) " + _BEGIN_ANEW,
             self.keys | {"done": done},
-        )
-        await self.settle(connection)
-
-    async def settle(self, connection: Connection) -> None:
-        """Begins to count attempts and retries anew: this one is the first at whatever comes next."""
-        await connection.execute(
-            "UPDATE workflow SET attempts = 1, retries = 0, failing_since = NULL"
-            " WHERE tenant_id = %(tenant)s AND id = %(id)s",
-            self.keys,
         )
 
 
@@ -284,7 +289,7 @@ class Worker:
                 execution = replace(execution, step=step.name)
                 await self._run_step(step, execution, last=step is steps[-1])
             if not steps:  # newer code has none but those that are done
-                async with execution.transaction(durable=True) as connection:
+                async with execution.transaction() as connection:
                     await _end(connection, execution, "done")
         except LeaseLost:
             return
@@ -296,7 +301,7 @@ class Worker:
             await self._after_error(workflow, execution, unexpected)
 
     async def _open_steps(self, workflow: Workflow, execution: Execution) -> list[Step]:
-        async with execution.transaction() as connection:
+        async with execution.transaction(durable=False) as connection:
             rows = await connection.execute(
                 "SELECT name, status FROM workflow_step WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
                 " ORDER BY position",
@@ -313,14 +318,12 @@ class Worker:
     async def _run_step(self, step: Step, execution: Execution, *, last: bool) -> None:
         began = time.monotonic()
         commit = await step.run(execution)
-        async with execution.transaction(durable=last) as connection:
+        async with execution.transaction() as connection:
             if commit is not None:
                 await commit(connection)
-            await _mark(connection, execution, "done", step.name)
+            await connection.execute(_FINISH_STEP, execution.keys)
             if last:
                 await _end(connection, execution, "done")
-            else:
-                await execution.settle(connection)
         _log.debug("step %s of %s took %.3f s", step.name, execution.subject_id, time.monotonic() - began)
 
     async def _after_error(self, workflow: Workflow, execution: Execution, error: SlipwayError) -> None:
@@ -364,7 +367,7 @@ class Worker:
 
     async def _fail(self, workflow: Workflow, execution: Execution, error: SlipwayError) -> None:
         _log.info("%s of %s failed: %s", workflow.kind, execution.subject_id, error)
-        async with execution.transaction(durable=True) as connection:
+        async with execution.transaction() as connection:
             await _mark(connection, execution, "failed", execution.step)
             if workflow.failed is not None:
                 await workflow.failed(execution, connection, error)
@@ -381,19 +384,11 @@ async def _end(connection: Connection, execution: Execution, state: str, error: 
 
 
 async def _mark(connection: Connection, execution: Execution, status: str, step: str) -> None:
-    """Sets the status of a step; with one done, the next pending one is running."""
     await connection.execute(
         "UPDATE workflow_step SET status = %(status)s WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
         " AND name = %(step)s",
         execution.keys | {"status": status, "step": step},
     )
-    if status == "done":
-        await connection.execute(
-            "UPDATE workflow_step SET status = 'running' WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
-            " AND status = 'pending' AND position = (SELECT min(position) FROM workflow_step WHERE"
-            " tenant_id = %(tenant)s AND workflow_id = %(id)s AND status = 'pending')",
-            execution.keys,
-        )
 
 
 def _caller(row: Mapping[str, Any]) -> Caller:

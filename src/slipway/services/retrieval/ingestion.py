@@ -181,7 +181,7 @@ class _Report:
             written = self._noted
             # Only a report: with the store away or the lease lost the step itself finds out.
             with contextlib.suppress(SlipwayError, LeaseLost):
-                async with self._execution.transaction() as connection:
+                async with self._execution.transaction(durable=False) as connection:
                     await self._execution.progress(connection, *written)
 
 
