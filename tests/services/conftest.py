@@ -32,7 +32,8 @@ def traced(
 ) -> Iterator[Platform]:
     """A whole platform with the example documents in it."""
     folder = tmp_path_factory.mktemp("traced")
-    variables = settings(folder, provider[1], SLIPWAY_OTLP_ENDPOINT=traces.url)
+    exported = {"SLIPWAY_OTLP_ENDPOINT": traces.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}  # ms; 5,000 by default
+    variables = settings(folder, provider[1], **exported)
     with start_platform(folder / "home", settings=variables) as running:
         with httpx.Client(base_url=running.url, headers=running.headers(), timeout=60) as client:
             add(client, EXAMPLES / "handbook.pdf", *sorted((EXAMPLES / "notes").iterdir()))
