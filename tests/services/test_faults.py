@@ -1,4 +1,4 @@
-"""What a whole platform makes of a dead database, of clients that leave, of a full disk: nothing lost, nothing doubled."""
+"""What a platform makes of a dead database, of clients that leave and of a full disk: nothing lost or doubled."""
 
 import asyncio
 import os

@@ -86,9 +86,7 @@ def test_one_trace_goes_through_all_parts_of_an_answer(asking: httpx.Client, tra
     assert {line["route"] for line in logged if line["message"] == "request"} >= {"/v1/chat", "/v1/search"}
 
 
-def test_no_line_holds_a_secret_or_what_documents_and_questions_say(
-    asking: httpx.Client, traced: Platform, tmp_path: Path
-):
+def test_no_line_holds_a_secret_or_what_documents_and_questions_say(asking: httpx.Client, traced: Platform):
     made = asking.post("/v1/admin/keys", json={"name": "seen once"}).json()
     asking.get("/v1/documents", headers={"authorization": f"Bearer {made['secret']}"})
     asking.get("/v1/documents", headers={"x-api-key": "sk-slip-wrong-and-secret"})

@@ -1,5 +1,6 @@
 """Which parts a process runs: the one list that ties a name of the catalog to the slice that implements it."""
 
+import contextlib
 import importlib
 import inspect
 from collections.abc import Iterable
@@ -30,9 +31,16 @@ def parse_target(text: str, manifest: Manifest) -> tuple[str, ...]:
 
 
 async def wire(names: Iterable[str], foundation: Foundation) -> list[Part]:
-    """The parts, wired in the order given. A slice is imported only where it runs."""
+    """The parts, wired in the order given. A slice is imported only where it runs.
+
+    When one cannot be wired, those before it give back what they had opened.
+    """
     parts: list[Part] = []
-    for name in names:
-        part = importlib.import_module(f"slipway.services.{name}.wiring").wire(foundation)
-        parts.append(await part if inspect.isawaitable(part) else part)
+    async with contextlib.AsyncExitStack() as opened:
+        for name in names:
+            part = importlib.import_module(f"slipway.services.{name}.wiring").wire(foundation)
+            parts.append(await part if inspect.isawaitable(part) else part)
+            for stop in parts[-1].stop:
+                opened.push_async_callback(stop)
+        opened.pop_all()  # from here on the parts stop in the lifecycle
     return parts

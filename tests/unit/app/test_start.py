@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from slipway.app.home import Home
@@ -75,6 +76,16 @@ def test_a_home_that_is_no_folder(tmp_path: Path):
 def test_a_part_whose_peers_are_nowhere(tmp_path: Path, postgres):
     said = refused("chat", tmp_path, database_url=postgres.app_url, database_owner_url=postgres.owner_url)
     assert "SLIPWAY_RETRIEVAL_URL" in said
+
+
+def test_a_part_that_cannot_be_wired_closes_what_those_before_it_opened(tmp_path: Path, postgres):
+    said = refused(
+        "gateway,retrieval,chat", tmp_path, database_url=postgres.app_url, database_owner_url=postgres.owner_url
+    )
+    assert "SLIPWAY_MEMORY_URL" in said
+    with psycopg.connect(postgres.owner_url) as connection:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'slipway leases'"
+        assert connection.execute(query).fetchone() == (0,)
 
 
 def test_peers_without_a_common_secret(tmp_path: Path, postgres):
