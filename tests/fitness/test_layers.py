@@ -12,9 +12,10 @@ SERVICE = 2
 
 
 def rank(module: str) -> int:
-    first = module.split("_")[0]
-    last = module.rsplit("_", maxsplit=1)[-1]
-    return RANKS.get(first, RANKS.get(last, SERVICE))
+    """Of a dotted name inside the slice: what its last file is called; a package is what it is called itself."""
+    *_, file = module.split(".")
+    words = file.split("_")
+    return RANKS.get(words[0], RANKS.get(words[-1], SERVICE))
 
 
 def imports(path: Path, slice_name: str) -> set[str]:
@@ -27,7 +28,7 @@ def imports(path: Path, slice_name: str) -> set[str]:
             names = [node.module] if node.module + "." != prefix else [f"{prefix}{item.name}" for item in node.names]
         elif isinstance(node, ast.Import):
             names = [item.name for item in node.names]
-        found |= {name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)}
+        found |= {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
     return found
 
 
@@ -37,8 +38,8 @@ FILES = sorted(path for path in SERVICES.rglob("*.py") if path.parent != SERVICE
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_imports_point_down_inside_a_slice(path: Path):
     relative = path.relative_to(SERVICES)
-    slice_name, module = relative.parts[0], relative.parts[1].removesuffix(".py")
-    upward = {name for name in imports(path, slice_name) if name != module and rank(name) > rank(module)}
+    slice_name, module = relative.parts[0], ".".join(relative.with_suffix("").parts[1:])
+    upward = {name for name in imports(path, slice_name) if rank(name) > rank(module)}
     assert not upward, f"{path} ({rank(module)}) imports what stands above it: {sorted(upward)}"
 
 

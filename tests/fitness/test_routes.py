@@ -157,7 +157,7 @@ def test_another_tenants_object_is_as_absent_as_one_that_never_was(
     client: httpx.Client, routes: list[Route], platform: Platform, foreign_objects: dict[str, str], other_tenant
 ):
     tried = 0
-    # Routes of the platform's administration go over tenants by their purpose; only its administrators hold their scope.
+    # The platform's administration goes over tenants by its purpose; only its administrators hold that scope.
     tenants_own = [route for route in routes if route.scope and route.scope != Scope.TENANTS_ADMIN]
     for route in (route for route in tenants_own if "{" in route.path and route.path not in SHARED):
         parameter = route.path.partition("{")[2].partition("}")[0]
@@ -198,20 +198,13 @@ def test_lists_of_another_tenant_show_nothing_of_the_first(
 
 
 @pytest.fixture(scope="module")
-def other_tenant(platform: Platform) -> dict[str, str]:
-    """A credential of a second tenant with every scope but the platform's own."""
-    return tenant_credential(platform, sorted(set(Scope) - {Scope.TENANTS_ADMIN}))
-
-
-def tenant_credential(platform: Platform, scopes: list[Scope]) -> dict[str, str]:
-    """An internal token, as a part would carry it for a user of a new tenant; checked as any other credential."""
-    from slipway.app.home import Home
-    from slipway.base.callers import Caller, Role
-    from slipway.runtime.authentication.internal import InternalTokens
-
-    with httpx.Client(base_url=platform.url, headers=platform.headers()) as admin:
-        tenant = admin.post("/v1/admin/tenants", json={"name": "Other"})
-        assert tenant.status_code == 201, tenant.text
-    caller = Caller(tenant.json()["id"], new_id("usr"), frozenset(scopes), Role.TENANT_ADMIN)
-    token = InternalTokens([Home(platform.home).secret()]).mint(caller, scopes, "test")
-    return {"authorization": f"Bearer {token}"}
+def other_tenant(client: httpx.Client, platform: Platform) -> dict[str, str]:
+    """The key of a second tenant's administrator: every scope but the platform's own."""
+    admin = platform.headers()
+    tenant = client.post("/v1/admin/tenants", headers=admin, json={"name": "Other"})
+    assert tenant.status_code == 201, tenant.text
+    key = client.post(
+        f"/v1/admin/tenants/{tenant.json()['id']}/keys", headers=admin, json={"name": "first", "role": "tenant_admin"}
+    )
+    assert key.status_code == 201, key.text
+    return {"authorization": f"Bearer {key.json()['secret']}"}

@@ -43,24 +43,28 @@ def framework_app(
 
 
 class HotDispatch:
-    """Sends a request to its hot route by exact path, or by the path up to its last segment for `…/{id}` routes."""
+    """Sends a request to its hot route by exact path, or by what stands before the `{id}` that a path ends in.
+
+    The id may hold slashes: names of models do.
+    """
 
     def __init__(self, routes: Sequence[HotRoute], otherwise: ASGIApp) -> None:
         self._exact = {(route.method, route.path): route for route in routes if "{" not in route.path}
-        self._by_prefix = {
-            (route.method, route.path.rpartition("{")[0]): route for route in routes if "{" in route.path
-        }
+        self._prefixes = [(route.method, route.path.partition("{")[0], route) for route in routes if "{" in route.path]
         self._otherwise = otherwise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             method, path = scope["method"], scope["path"]
-            route = self._exact.get((method, path))
-            if route is None and self._by_prefix:
-                prefix, slash, last = path.rpartition("/")
-                route = self._by_prefix.get((method, prefix + slash)) if last else None
+            route = self._exact.get((method, path)) or self._below_prefix(method, path)
             if route is not None:
                 scope["slipway.route"] = route.path
                 await route.app(scope, receive, send)
                 return
         await self._otherwise(scope, receive, send)
+
+    def _below_prefix(self, method: str, path: str) -> HotRoute | None:
+        for known, prefix, route in self._prefixes:
+            if known == method and len(path) > len(prefix) and path.startswith(prefix):
+                return route
+        return None

@@ -18,7 +18,7 @@ from slipway.manifest.catalog import CATALOG
 from slipway.manifest.schema import Manifest
 from slipway.runtime.authentication.authenticator import CredentialAuthenticator, build_authenticator
 from slipway.runtime.authentication.internal import InternalTokens
-from slipway.runtime.authentication.issuers import IssuerConfig, OwnIssuer
+from slipway.runtime.authentication.issuers import IssuerConfig, own_issuer_of
 from slipway.runtime.database import Database
 from slipway.runtime.migrations import migrate
 from slipway.runtime.objects.stores import open_objects
@@ -131,7 +131,7 @@ async def open_foundation(
         secrets, clock = secrets_of(settings, home), SystemClock()
         tokens = InternalTokens(secrets)
         authenticator = build_authenticator(
-            credentials, tokens, issuers=issuers_of(manifest), own_issuer=OwnIssuer(url), clock=clock
+            credentials, tokens, issuers=issuers_of(manifest), own_issuer=own_issuer_of(settings, url), clock=clock
         )
         foundation = Foundation(
             settings=settings,

@@ -36,6 +36,7 @@ class Role(StrEnum):
     SERVICE = "service"
 
 
+ADMIN_SCOPES = frozenset({Scope.KEYS_ADMIN, Scope.USERS_ADMIN, Scope.TENANTS_ADMIN})
 _MEMBER = frozenset(
     {
         Scope.MODELS_USE,
@@ -78,6 +79,9 @@ class Caller:
     def acted_for(self, scopes: Iterable[Scope], actor: str) -> "Caller":
         """The same caller as the part `actor` acts for it, with exactly the `scopes` that the part's call needs.
 
-        They may be others than the caller's: the right to chat is the right to have chat search on one's behalf.
+        They may be others than the caller's: the right to chat is the right to have chat search on one's behalf. The
+        right to administer is never lent: raises Forbidden.
         """
-        return replace(self, scopes=frozenset(scopes), actor=actor)
+        if not ADMIN_SCOPES.isdisjoint(scopes := frozenset(scopes)):
+            raise Forbidden("No part of the platform administers on somebody's behalf.")
+        return replace(self, scopes=scopes, actor=actor)

@@ -42,7 +42,7 @@ def configure_logs(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("httpx", "httpcore", "alembic", "botocore", "urllib3"):
+    for chatty in ("httpx", "httpcore", "alembic", "botocore", "urllib3", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

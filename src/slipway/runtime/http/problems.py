@@ -102,7 +102,9 @@ def log_error(error: BaseException, request_id: str) -> None:
     """Logs what the caller does not get to see: our own failures with their cause, refusals not at all."""
     if isinstance(error, SlipwayError) and status_of(error) < 500:
         return
-    _log.error("request failed: %s", error, exc_info=error, extra={"request_id": request_id})
+    # What failed elsewhere is told in a line; a trace is for what should not have happened here.
+    trace = None if isinstance(error, SlipwayError) and error.retryable else error
+    _log.error("request failed: %s", error, exc_info=trace, extra={"request_id": request_id})
 
 
 def install(app: FastAPI) -> None:
