@@ -131,3 +131,14 @@ async def test_index_that_an_interrupted_build_left_is_replaced(database, postgr
             "SELECT indisvalid FROM pg_index WHERE indexrelid = %s::regclass", (name,)
         ).fetchall()
     assert valid
+
+
+async def test_a_database_that_is_away_does_not_end_the_task(postgres) -> None:
+    database = await Database.open(postgres.app_url, max_connections=2)
+    await database.close()
+    work = asyncio.create_task(VectorIndexes(database, postgres.owner_url, interval_s=0.01).run())
+    await asyncio.sleep(0.2)
+    assert not work.done()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work

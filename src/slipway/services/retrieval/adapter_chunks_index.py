@@ -13,6 +13,7 @@ from typing import Final
 import psycopg
 from psycopg import AsyncConnection, sql
 
+from slipway.base.errors import SlipwayError
 from slipway.runtime.database import Database
 from slipway.services.retrieval.adapter_chunks_reading import EXACT_CHUNKS
 
@@ -51,7 +52,7 @@ class VectorIndexes:
         while True:
             try:
                 await self.adjust()
-            except psycopg.Error as error:
+            except (psycopg.Error, SlipwayError) as error:
                 # Search answers without the index; what is missing is made at the next turn.
                 _log.warning("vector indexes could not be adjusted: %s", error)
             await asyncio.sleep(self._interval_s)

@@ -64,7 +64,8 @@ class Search:
             if not scope.statistics.chunk_count:
                 return []
             postings, nearest, cosines = await view.candidates(scope, vector, DEPTH)
-            lexical = LexicalScores(postings, scope.statistics)
+            absent = sum(scope.occurrences.values()) - sum(item.occurrences for item in postings)
+            lexical = LexicalScores(postings, scope.statistics, absent)
             similarity = dict(zip(nearest.tolist(), cosines.tolist(), strict=True))
             missing = [number for number in lexical.best(DEPTH).tolist() if number not in similarity]
             similarity |= await view.similarities(np.array(missing, np.int64), vector)

@@ -48,6 +48,12 @@ def test_scores_of_chunks_in_blocks_that_are_far_apart() -> None:
     assert lexical.reachable == pytest.approx(3 * math.log(1 + 8.5 / 2.5) * (K1 + 1))
 
 
+def test_absent_lexemes_count_in_what_could_be_reached() -> None:
+    found, statistics = [postings(1, [(0, 1, 5)])], Statistics(9, 45)
+    rarer = LexicalScores(found, statistics, absent=2).reachable - LexicalScores(found, statistics).reachable
+    assert rarer == pytest.approx(2 * math.log(1 + 9.5 / 0.5) * (K1 + 1))
+
+
 def test_best_are_those_of_a_full_sort_at_every_depth() -> None:
     random = np.random.default_rng(1)
     numbers = np.sort(random.choice(20_000, 6_000, replace=False))
