@@ -325,7 +325,7 @@ async def test_fused_score_is_cosine_and_reached_share_for_every_result(database
     # The best by words is the worst by meaning, below the depth of the dense ranking.
     chunks = [("plate", unit(1) + 20 * unit(i)) for i in range(2, 152)] + [("flutter", unit(999))]
     await publish(database, caller, chunks)
-    query = "flutter of a shell"
+    query = "flutter, the flutter of a shell"
     results = await ranked(database, caller, query, unit(1))
     assert [item.score for item in results] == sorted((item.score for item in results), reverse=True)
     best = results[0]
@@ -333,7 +333,7 @@ async def test_fused_score_is_cosine_and_reached_share_for_every_result(database
     assert best.similarity == pytest.approx(float(unit(999) @ unit(1)), abs=1e-3)
     [score] = (await lexical_scores(database, caller, query)).values()
     # `shell` is nowhere: it counts as the rarest of lexemes in what could be reached.
-    reachable = (math.log(1 + (151 - 1 + 0.5) / 1.5) + math.log(1 + 151.5 / 0.5)) * (K1 + 1)
+    reachable = (2 * math.log(1 + (151 - 1 + 0.5) / 1.5) + math.log(1 + 151.5 / 0.5)) * (K1 + 1)
     assert best.score == pytest.approx(DENSE_WEIGHT * best.similarity + (1 - DENSE_WEIGHT) * score / reachable)
     assert results[1].score == pytest.approx(DENSE_WEIGHT * results[1].similarity)
 
