@@ -18,10 +18,10 @@ from slipway.services.retrieval.adapter_chunks import DEFAULT
 from slipway.services.retrieval.ranking import Numbers, Postings, Scores, Statistics
 from slipway.services.retrieval.search_ports import Found, Scope, Vector
 
-# Up to here every vector is compared: exact, and 2 to 6 ms (2026-11-21, ADR 0010). Above, a tenant gets an index.
+# Up to here every vector is compared, which takes 7 ms of CPU (2026-11-21, ADR 0010); a larger tenant gets an index.
 EXACT_CHUNKS: Final = 10_000
 # Recall@10 over 100,000 chunks: 0.997 with 100, 0.9996 with 150 or 300 (2026-11-21, ADR 0010).
-EF_SEARCH: Final = 120
+EF_SEARCH: Final = 100
 _EVERYTHING: Final = (0, 2**63 - 1)
 
 _SCOPE: Final = """
