@@ -16,7 +16,7 @@ from tests.services.provider_simulator import KEY
 
 from slipway.app.assembly import assemble
 from slipway.app.probes import Readiness
-from slipway.base.callers import Caller, Scope
+from slipway.base.callers import ADMIN_SCOPES, Caller, Scope
 from slipway.base.clock import SystemClock
 from slipway.manifest.schema import Manifest
 from slipway.runtime.authentication.internal import InternalTokens
@@ -46,7 +46,7 @@ class TokenAuthenticator:
 
 def credential(caller: Caller, *scopes: Scope) -> str:
     """A credential of `caller` for a client."""
-    return TOKENS.mint(caller, scopes or caller.scopes, actor="test")
+    return TOKENS.mint(caller, scopes or caller.scopes - ADMIN_SCOPES, actor="test")
 
 
 def manifest(upstream: str) -> Manifest:

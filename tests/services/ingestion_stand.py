@@ -23,7 +23,7 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 
-from slipway.base.callers import Caller, Scope
+from slipway.base.callers import ADMIN_SCOPES, Caller, Scope
 from slipway.base.clock import SystemClock
 from slipway.manifest import default_manifest
 from slipway.runtime.authentication.internal import InternalTokens
@@ -155,7 +155,7 @@ async def running(part: Part, *, work: bool = True) -> AsyncIterator[None]:
 
 def client_for(app: FastAPI, caller: Caller, *scopes: Scope) -> httpx.AsyncClient:
     """An HTTP client of the app with the caller's credential."""
-    token = InternalTokens([SECRET]).mint(caller, scopes or Scope, actor="test")
+    token = InternalTokens([SECRET]).mint(caller, scopes or frozenset(Scope) - ADMIN_SCOPES, actor="test")
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app, raise_app_exceptions=False),
         base_url=STAND_URL,
