@@ -72,7 +72,7 @@ _VECTOR = """
 CREATE TABLE chunk_vector (
   tenant_id text NOT NULL,
   number bigint NOT NULL,
-  embedding halfvec(384) STORAGE PLAIN NOT NULL,
+  embedding halfvec(384) NOT NULL,
   PRIMARY KEY (tenant_id, number),
   FOREIGN KEY (tenant_id, number) REFERENCES chunk (tenant_id, number) ON DELETE CASCADE
 )
@@ -112,6 +112,8 @@ def upgrade() -> None:
     for statement in (_COLLECTION, _PUBLISHED, _CHUNK, _VECTOR, _POSTING, _STAGED):
         op.execute(statement)
     op.execute("CREATE INDEX published_document_collection ON published_document (tenant_id, collection)")
+    # By statements of their own: PostgreSQL 15 does not know STORAGE in CREATE TABLE.
+    op.execute("ALTER TABLE chunk_vector ALTER COLUMN embedding SET STORAGE PLAIN")
     # It does not compress.
     op.execute("ALTER TABLE posting ALTER COLUMN packed SET STORAGE EXTERNAL")
     # The platform reads the counters: which tenants are large enough for an index of their own (ADR 0010).
