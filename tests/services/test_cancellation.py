@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -88,12 +89,27 @@ async def test_a_request_that_nobody_gives_up_is_answered():
         await send({"type": "http.response.body", "body": str(len(body)).encode()})
 
     async with served(CancelOnDisconnect(app), port=0, host="127.0.0.1") as server:
-        import httpx
-
         url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
         async with httpx.AsyncClient() as client:
             answers = await asyncio.gather(*(client.post(url, content=b"x" * size) for size in (0, 1, 5_000_000)))
         assert [answer.text for answer in answers] == ["0", "1", "5000000"]
+
+
+async def test_what_a_handler_does_after_its_last_byte_is_not_cancelled():
+    tidied = asyncio.Event()
+
+    async def tidying(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+        await asyncio.sleep(0.05)
+        tidied.set()
+
+    async with served(CancelOnDisconnect(tidying), port=0, host="127.0.0.1") as server:
+        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(url)).status_code == 200
+            await asyncio.wait_for(tidied.wait(), 2)
 
 
 async def test_an_error_of_the_application_is_not_swallowed():

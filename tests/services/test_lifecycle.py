@@ -179,6 +179,7 @@ def test_a_stop_that_comes_during_the_start_ends_it(tmp_path: Path):
     until(lambda: (tmp_path / "home" / "lock").exists(), 30, 0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
+    assert process.stdout.read() == ""
     drained.join()
     process.stdout.close()
     process.stderr.close()

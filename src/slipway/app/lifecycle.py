@@ -106,7 +106,8 @@ async def _serve(
             for server, task in zip((outside, between), serving, strict=True):
                 await _until_answering(server, task)
             readiness.started = True
-            on_ready()
+            if not stop.is_set():  # a signal during the start: nobody is told of a platform that is about to end
+                on_ready()
             await _until_stopped(stop, [*serving, *running.values()])
             readiness.started = False
             await _drained(outside, between, serving, running)
