@@ -26,12 +26,13 @@ from tests.services.ingestion_stand import (
 )
 
 from slipway.base.callers import Caller, Scope
-from slipway.base.errors import StorageFull
+from slipway.base.errors import StorageFull, Unavailable
 from slipway.runtime.authentication.internal import InternalTokens
 from slipway.runtime.database import Database
 from slipway.runtime.objects import Objects
 from slipway.runtime.objects.s3 import S3Objects
-from slipway.services.retrieval.models import MAX_DOCUMENT_BYTES
+from slipway.services.retrieval.models import MAX_DOCUMENT_BYTES, original_key
+from slipway.services.retrieval.uploads import Uploads
 from slipway.services.retrieval.wiring import wire
 
 pytestmark = pytest.mark.anyio
@@ -125,7 +126,7 @@ async def test_a_presigned_upload_becomes_a_document(client, database, caller) -
     await assert_whole(database, caller, document["id"])
 
 
-async def test_known_content_is_the_known_document_under_another_name(client) -> None:
+async def test_known_content_is_the_known_document_under_another_name(client, objects, caller, tmp_path) -> None:
     content = prose("known", 3)
     known = (await add(client, content)).json()["id"]
     upload = await announce(client, content)
@@ -133,6 +134,10 @@ async def test_known_content_is_the_known_document_under_another_name(client) ->
     with anyio.fail_after(20):
         while (await client.get(f"/v1/documents/{upload['document_id']}")).json()["id"] != known:
             await anyio.sleep(0.05)
+        store = objects or foundation(None, "", tmp_path, "").objects
+        while await store.stat(caller, original_key(upload["document_id"])) is not None:
+            await anyio.sleep(0.05)
+    assert await store.stat(caller, original_key(known)) is not None
     assert len((await client.get("/v1/documents")).json()["items"]) == 1
     assert (await client.delete(f"/v1/documents/{upload['document_id']}")).status_code == 204
     assert (await client.get(f"/v1/documents/{known}")).status_code == 404
@@ -247,3 +252,23 @@ async def test_a_credential_without_the_scope_sends_nothing(client, caller) -> N
     for path, body in [("/v1/documents", {"files": {"file": ("a", b"x")}}), ("/v1/documents/uploads", {"json": {}})]:
         assert (await client.post(path, headers=headers, **body)).status_code == 403
         assert (await client.post(path, headers={"authorization": ""}, **body)).status_code == 401
+
+
+@pytest.mark.parametrize("objects", ["folder"], indirect=True)
+async def test_a_sender_that_leaves_in_the_moment_of_the_commit_still_added_it(
+    client, database, caller, monkeypatch
+) -> None:
+    begin = Uploads._begin
+
+    async def begins_and_is_cut_off(self, *arguments):
+        await begin(self, *arguments)
+        raise Unavailable("The database does not answer: try again shortly.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Uploads, "_begin", begins_and_is_cut_off)
+        assert (await add(client, prose("cut off", 3))).status_code == 503
+    again = await add(client, prose("cut off", 3))
+    assert again.status_code == 200
+    document = await settled(client, again.json()["id"])
+    assert document["status"] == "ready", document
+    await assert_whole(database, caller, document["id"])

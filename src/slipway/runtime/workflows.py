@@ -124,10 +124,16 @@ class Execution:
 
 
 async def start(
-    connection: Connection, caller: Caller, workflow: Workflow, subject_id: str, *, delay_s: float = 0.0
+    connection: Connection,
+    caller: Caller,
+    workflow: Workflow,
+    subject_id: str,
+    *,
+    delay_s: float = 0.0,
+    workflow_id: str | None = None,
 ) -> str:
     """Starts a workflow about `subject_id` on the caller's behalf, once the caller's transaction commits."""
-    workflow_id = new_id("wfl")
+    workflow_id = workflow_id or new_id("wfl")
     await connection.execute(
         "INSERT INTO workflow (tenant_id, id, kind, subject_id, acting_subject, acting_role, acting_scopes,"
         " acting_key_id, due_at) VALUES (%(tenant)s, %(id)s, %(kind)s, %(subject)s, %(acting)s, %(role)s, %(scopes)s,"

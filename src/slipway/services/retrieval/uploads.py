@@ -51,7 +51,8 @@ class Uploads:
         self._objects = objects
         self._ingestion = ingestion
         self._begun = begun
-        self.workflow = Workflow("upload", (Step("receive", self._receive),), failed=self._failed)
+        steps = (Step("receive", self._receive), Step("tidy", self._tidy))
+        self.workflow = Workflow("upload", steps, failed=self._failed)
 
     async def add(self, caller: Caller, form: UploadForm) -> tuple[str, bool]:
         """Stores the file of the form; returns the document's id and whether anything is to be ingested.
@@ -142,7 +143,7 @@ class Uploads:
             return  # another process was first
 
     async def _receive(self, execution: Execution) -> Commit | None:
-        """The workflow's only step: what arrived is read once, and becomes a document or another name of one."""
+        """What arrived is read once, and becomes a document or another name of one."""
         caller = execution.caller
         async with execution.transaction() as connection:
             upload = await rows.find(connection, caller, execution.subject_id)
@@ -167,6 +168,13 @@ class Uploads:
 
         return commit
 
+    async def _tidy(self, execution: Execution) -> None:
+        """Removes the bytes of an upload that is but another name: that document has its own."""
+        async with execution.transaction() as connection:
+            other = await rows.other_name(connection, execution.caller, execution.subject_id)
+        if other is not None:
+            await self._objects.delete_under(execution.caller, folder_of(execution.subject_id))
+
     async def _failed(self, execution: Execution, connection: Connection, error: SlipwayError) -> None:
         await rows.set_failed(connection, execution.caller, execution.subject_id, error)
 
@@ -183,10 +191,10 @@ class Uploads:
     async def _settle(self, connection: Connection, caller: Caller, new: NewDocument) -> tuple[str, bool]:
         """One document for one content: the new one, or the one that is there, begun again if it had failed."""
         while True:
-            workflow_id = await workflows.start(connection, caller, self._ingestion, new.id)
+            workflow_id = new_id("wfl")
             if await documents.insert(connection, caller, new, workflow_id):
+                await workflows.start(connection, caller, self._ingestion, new.id, workflow_id=workflow_id)
                 return new.id, True
-            await workflows.remove(connection, caller, new.id)
             same = await documents.same_content(connection, caller, new.collection, new.sha256)
             if same is None:
                 continue  # deleted in this moment
@@ -205,8 +213,15 @@ class Uploads:
             return await asyncio.to_thread(media_type_of, path, upload.file_name, upload.declared_type)
 
     async def _drop(self, upload: PendingUpload) -> None:
-        """Removes the bytes, then the row: in this order a crash leaves nothing that is not found again."""
+        """Removes the bytes, then the row: in this order a crash leaves nothing that is not found again.
+
+        Does nothing when the row is gone: then the bytes became a document, even if whoever added it was cancelled or
+        lost the database before it heard of it.
+        """
         try:
+            async with self._database.transaction(upload.caller) as connection:
+                if await rows.find(connection, upload.caller, upload.id) is None:
+                    return
             await self._objects.delete_under(upload.caller, folder_of(upload.id))
             async with self._database.transaction(upload.caller) as connection:
                 await workflows.remove(connection, upload.caller, upload.id)
