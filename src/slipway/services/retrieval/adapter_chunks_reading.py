@@ -15,8 +15,7 @@ from slipway.base.callers import Caller
 from slipway.base.errors import NotFound
 from slipway.runtime.database import Connection, Database, one
 from slipway.services.retrieval.adapter_chunks import DEFAULT
-from slipway.services.retrieval.ranking import Numbers, Postings, Scores, Statistics
-from slipway.services.retrieval.search_ports import Found, Scope, Vector
+from slipway.services.retrieval.search_models import Found, Numbers, Postings, Scope, Scores, Statistics, Vector
 
 # Up to here every vector is compared, which takes 7 ms of CPU (2026-11-21, ADR 0010); a larger tenant gets an index.
 EXACT_CHUNKS: Final = 10_000

@@ -6,11 +6,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from slipway.services.retrieval.search_models import Numbers, Postings, Scores, Statistics
 
 K1: Final = 1.5
 B: Final = 0.75
@@ -22,32 +23,6 @@ BLOCK_BITS: Final = 10  # chunks of a block, as the postings are packed: 2 ** 10
 _BLOCK: Final = 1 << BLOCK_BITS
 _ENTRY_BYTES: Final = 4
 _GROUP: Final = 64  # arbitrary: divides a block
-
-Numbers = NDArray[np.int64]
-Scores = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Postings:
-    """Where one lexeme of the query occurs.
-
-    `occurrences` of it in the query; `blocks` big-endian int64[b] in any order; `sizes` big-endian int32[b], the
-    bytes of each block in `packed`; `packed` holds a big-endian int32 for each chunk: offset in the block (10 bits),
-    occurrences (6 bits, 63 at most) and length in lexemes (15 bits).
-    """
-
-    occurrences: int
-    blocks: bytes
-    sizes: bytes
-    packed: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What is counted over the chunks that are searched: the chunks and all their lexemes."""
-
-    chunk_count: int
-    lexeme_count: int
 
 
 class LexicalScores:

@@ -14,8 +14,9 @@ from prometheus_client import Histogram
 from slipway.api.documents import SearchRequest, SearchResponse, SearchResult
 from slipway.base.callers import Caller
 from slipway.base.errors import UpstreamFailed
-from slipway.services.retrieval.ranking import LexicalScores, Numbers, fused, order
-from slipway.services.retrieval.search_ports import Found, QueryEmbedder, Vector, View, Views
+from slipway.services.retrieval.ranking import LexicalScores, fused, order
+from slipway.services.retrieval.search_models import Found, Numbers, Vector
+from slipway.services.retrieval.search_ports import QueryEmbedder, View, Views
 
 DIMENSIONS: Final = 384
 # Chunks that each ranking puts forward; both scores of each are then known exactly. The largest `limit` must fit.

@@ -2,41 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from slipway.base.callers import Caller
-from slipway.services.retrieval.ranking import Numbers, Postings, Scores, Statistics
-
-Vector = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What is searched: the chunks numbered `first` to `last`, with their counts, and the query's lexemes there."""
-
-    first: int
-    last: int
-    statistics: Statistics
-    indexed: bool  # whether an index may stand in for the exact scan of the vectors
-    occurrences: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One chunk as it is shown; `text` is characters `start` to `end` of its document."""
-
-    number: int
-    document_id: str
-    ordinal: int
-    title: str
-    page: int
-    start: int
-    end: int
-    text: str
+from slipway.services.retrieval.search_models import Found, Numbers, Postings, Scope, Scores, Vector
 
 
 class View(Protocol):

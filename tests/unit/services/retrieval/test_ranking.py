@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from slipway.services.retrieval.ranking import DENSE_WEIGHT, K1, B, LexicalScores, Postings, Statistics, fused, order
+from slipway.services.retrieval.ranking import DENSE_WEIGHT, K1, B, LexicalScores, fused, order
+from slipway.services.retrieval.search_models import Postings, Statistics
 
 
 def postings(occurrences: int, entries: list[tuple[int, int, int]]) -> Postings:
