@@ -23,9 +23,8 @@ from typing import Any
 
 import httpx
 import numpy as np
-from bench.cranfield import Cranfield, cranfield_read, mean_ndcg10
-from tests.platforms import Platform, platform
 
+from bench.cranfield import Cranfield, cranfield_read, mean_ndcg10
 from slipway.base.callers import Caller, Scope
 from slipway.base.ids import new_id
 from slipway.runtime.database import Database
@@ -36,6 +35,7 @@ from slipway.services.retrieval.adapter_chunks_index import VectorIndexes
 from slipway.services.retrieval.adapter_chunks_reading import ChunkViews
 from slipway.services.retrieval.ranking import LexicalScores
 from slipway.services.retrieval.search import DEPTH, Search
+from tests.platforms import Platform, platform
 
 NDCG_TARGET, RECALL_TARGET, P50_TARGET_MS, INGEST_TARGET = 0.42, 0.99, 8.0, 0.70
 UPLOADS_AT_ONCE = 8

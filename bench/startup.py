@@ -1,8 +1,8 @@
 """How long `slipway up` takes to be ready, cold and warm, and what it holds when idle.
 
 Cold: a new home, so initdb, roles, migrations, the first tenant. Warm: the same home again. Ready: the line that
-`--json` prints, after which a request is answered. Memory: proportional set size (each shared page counted by its share)
-of the one process and of PostgreSQL's, from /proc, five seconds after ready with nothing asked.
+`--json` prints, after which a request is answered. Memory: proportional set size (each shared page counted by its
+share) of the one process and of PostgreSQL's, from /proc, five seconds after ready with nothing asked.
 
     python -m bench.startup [--quick] [--rounds N]
 

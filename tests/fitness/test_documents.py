@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.platforms import SLIPWAY, Platform, clean_environment, platform
 
 from slipway.base.errors import ERRORS
 from slipway.runtime.http.problems import STATUS
 from slipway.runtime.settings import Settings
+from tests.platforms import SLIPWAY, Platform, clean_environment, platform
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

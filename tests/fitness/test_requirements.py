@@ -1,6 +1,7 @@
 """Requirement marks name rows that exist, with a kind of proof that the row asks for."""
 
 import pytest
+
 from tests.requirements import collected, table
 
 pytestmark = pytest.mark.documents

@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.platforms import Platform
 
 from slipway.base.callers import Scope
 from slipway.base.ids import new_id
+from tests.platforms import Platform
 
 OPEN_ROUTES = {
     "/health",

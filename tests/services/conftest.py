@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+
 from tests.platforms import Platform
 from tests.platforms import platform as start_platform
 from tests.services.gateway_serving import served_app

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import uvicorn
-from tests.services.provider_simulator import KEY
 
 from slipway.app.assembly import assemble
 from slipway.app.probes import Readiness
@@ -27,6 +26,7 @@ from slipway.runtime.postgres import EmbeddedAddresses
 from slipway.runtime.settings import Settings
 from slipway.services.gateway.adapter_openai import Deadlines
 from slipway.services.gateway.wiring import wire
+from tests.services.provider_simulator import KEY
 
 SECRETS = [b"a secret of this test run, 32 bytes"]
 TOKENS = InternalTokens(SECRETS)

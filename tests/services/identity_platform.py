@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import httpx
 import psycopg
 from fastapi import FastAPI
-from tests.unit.runtime.authentication.conftest import Keys, StillClock
 
 from slipway.base.callers import ROLE_SCOPES, Caller, Role, Scope
 from slipway.base.ids import new_id
@@ -23,6 +22,7 @@ from slipway.services.identity.routes import routes
 from slipway.services.identity.routes_issuer import routes_issuer
 from slipway.services.identity.service import IdentityService
 from slipway.services.identity.signing import SigningKeys
+from tests.unit.runtime.authentication.conftest import Keys, StillClock
 
 URL = "http://127.0.0.1:8700"
 SECRET = b"t" * 32

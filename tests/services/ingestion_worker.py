@@ -10,8 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-from tests.services.ingestion_stand import foundation
-
 from slipway.api.client import Client
 from slipway.base.callers import Caller
 from slipway.runtime.database import Connection, Database
@@ -22,6 +20,7 @@ from slipway.services.retrieval.adapter_tokenizer import WordPieces
 from slipway.services.retrieval.documents_text import TextCache
 from slipway.services.retrieval.extraction.isolation import extract_isolated_async
 from slipway.services.retrieval.ingestion import Ingestion
+from tests.services.ingestion_stand import foundation
 
 
 class Slow:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
 from tests.services.provider_simulator import KEY
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"

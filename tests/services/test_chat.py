@@ -4,6 +4,7 @@ import json
 
 import httpx
 import pytest
+
 from tests.platforms import Platform
 from tests.services.processes import QUESTION
 

@@ -7,6 +7,11 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+
+from slipway.base.callers import ADMIN_SCOPES, Caller, Scope
+from slipway.runtime.authentication.internal import InternalTokens
+from slipway.runtime.database import Database
+from slipway.services.retrieval.wiring import wire
 from tests.services.ingestion_stand import (
     SECRET,
     EmbeddingServer,
@@ -19,11 +24,6 @@ from tests.services.ingestion_stand import (
     running,
     settled,
 )
-
-from slipway.base.callers import ADMIN_SCOPES, Caller, Scope
-from slipway.runtime.authentication.internal import InternalTokens
-from slipway.runtime.database import Database
-from slipway.services.retrieval.wiring import wire
 
 pytestmark = pytest.mark.anyio
 

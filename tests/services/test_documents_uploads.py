@@ -12,6 +12,16 @@ import anyio
 import httpx
 import pytest
 from moto.server import ThreadedMotoServer
+
+from slipway.base.callers import Caller, Scope
+from slipway.base.errors import StorageFull, Unavailable
+from slipway.runtime.authentication.internal import InternalTokens
+from slipway.runtime.database import Database
+from slipway.runtime.objects import Objects
+from slipway.runtime.objects.s3 import S3Objects
+from slipway.services.retrieval.models import MAX_DOCUMENT_BYTES, original_key
+from slipway.services.retrieval.uploads import Uploads
+from slipway.services.retrieval.wiring import wire
 from tests.services.ingestion_stand import (
     SECRET,
     EmbeddingServer,
@@ -24,16 +34,6 @@ from tests.services.ingestion_stand import (
     running,
     settled,
 )
-
-from slipway.base.callers import Caller, Scope
-from slipway.base.errors import StorageFull, Unavailable
-from slipway.runtime.authentication.internal import InternalTokens
-from slipway.runtime.database import Database
-from slipway.runtime.objects import Objects
-from slipway.runtime.objects.s3 import S3Objects
-from slipway.services.retrieval.models import MAX_DOCUMENT_BYTES, original_key
-from slipway.services.retrieval.uploads import Uploads
-from slipway.services.retrieval.wiring import wire
 
 pytestmark = pytest.mark.anyio
 

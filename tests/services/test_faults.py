@@ -16,12 +16,12 @@ import httpx
 import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.platforms import Platform, platform
-from tests.services.processes import QUESTION, given_up, until, usage_until
-from tests.services.provider_simulator import Simulator
 
 from slipway.base.ids import new_id
 from slipway.runtime.postgres import EmbeddedPostgres
+from tests.platforms import Platform, platform
+from tests.services.processes import QUESTION, given_up, until, usage_until
+from tests.services.provider_simulator import Simulator
 
 RECOVERY_S = 10.0
 

@@ -9,13 +9,13 @@ from contextlib import aclosing
 import httpx
 import numpy as np
 import pytest
-from tests.services.gateway_serving import Served, credential, secret, served_app, served_gateway, usage_rows
-from tests.services.provider_simulator import KEY, Simulator
 
 from slipway.base.callers import Scope
 from slipway.base.errors import DeadlineExceeded
 from slipway.services.gateway.adapter_openai import Deadlines, OpenAIModel, Upstream
 from slipway.services.gateway.models import ChatRequest
+from tests.services.gateway_serving import Served, credential, secret, served_app, served_gateway, usage_rows
+from tests.services.provider_simulator import KEY, Simulator
 
 QUESTION = [{"role": "user", "content": "How many days do I have to return a laptop?"}]
 

@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from tests.services.gateway_serving import Served, credential, served_app, served_gateway, usage_rows
-from tests.services.provider_simulator import Simulator
 
 from slipway.base.callers import Scope
 from slipway.base.errors import Unavailable
@@ -19,6 +17,8 @@ from slipway.runtime.database import Database
 from slipway.services.gateway.adapter_postgres import PostgresUsage
 from slipway.services.gateway.models import Tokens, UsageRow
 from slipway.services.gateway.usage_log import BufferedUsageLog
+from tests.services.gateway_serving import Served, credential, served_app, served_gateway, usage_rows
+from tests.services.provider_simulator import Simulator
 
 QUESTION = [{"role": "user", "content": "How many days do I have to return a laptop?"}]
 

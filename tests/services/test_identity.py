@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from tests.services.identity_platform import IdentityPlatform, identity_platform
-from tests.unit.runtime.authentication.conftest import StillClock
 
 from slipway.base.callers import ROLE_SCOPES, Role, Scope
 from slipway.base.errors import Unauthenticated
@@ -17,6 +15,8 @@ from slipway.runtime.database import Database
 from slipway.runtime.migrations import migrate
 from slipway.runtime.postgres import EmbeddedPostgres
 from slipway.services.identity.bootstrap import admin_key_new, bootstrap
+from tests.services.identity_platform import IdentityPlatform, identity_platform
+from tests.unit.runtime.authentication.conftest import StillClock
 
 pytestmark = pytest.mark.anyio
 KINDS = {

@@ -14,13 +14,13 @@ import httpx
 import jwt
 import psycopg
 import pytest
-from tests.platforms import Platform
-from tests.services.identity_platform import SECRET, URL, IdentityPlatform, identity_platform
 
 from slipway.base.callers import ROLE_SCOPES, Role, Scope
 from slipway.base.errors import Unauthenticated
 from slipway.services.identity.adapter_postgres_grants import PostgresGrants, PostgresSigningKeys
 from slipway.services.identity.signing import SigningKeys
+from tests.platforms import Platform
+from tests.services.identity_platform import SECRET, URL, IdentityPlatform, identity_platform
 
 pytestmark = pytest.mark.anyio
 REDIRECT = "http://127.0.0.1:5173/callback?app=1"

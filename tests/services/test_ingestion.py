@@ -13,6 +13,13 @@ import anyio
 import httpx
 import psycopg
 import pytest
+
+from slipway.base.callers import Caller, Scope
+from slipway.base.ids import new_id
+from slipway.runtime.database import Database
+from slipway.runtime.migrations import migrate
+from slipway.runtime.postgres import EmbeddedPostgres
+from slipway.services.retrieval.wiring import wire
 from tests.services.ingestion_stand import (
     EmbeddingServer,
     add,
@@ -25,13 +32,6 @@ from tests.services.ingestion_stand import (
     settled,
     worker_process,
 )
-
-from slipway.base.callers import Caller, Scope
-from slipway.base.ids import new_id
-from slipway.runtime.database import Database
-from slipway.runtime.migrations import migrate
-from slipway.runtime.postgres import EmbeddedPostgres
-from slipway.services.retrieval.wiring import wire
 
 pytestmark = pytest.mark.anyio
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+
+from slipway.runtime.postgres import EmbeddedPostgres
 from tests.platforms import SLIPWAY, clean_environment, platform, run_slipway
 from tests.services.processes import settings, until
 from tests.services.provider_simulator import Simulator
-
-from slipway.runtime.postgres import EmbeddedPostgres
 
 
 def postgres_of(home: Path) -> psutil.Process | None:

@@ -14,7 +14,6 @@ import httpx
 import psycopg
 import pytest
 from psycopg import sql
-from tests.platforms import SLIPWAY, clean_environment, platform, run_slipway
 
 from slipway.base.callers import Caller
 from slipway.base.errors import Misconfigured
@@ -23,6 +22,7 @@ from slipway.runtime import migrations
 from slipway.runtime.database import Database
 from slipway.runtime.migrations import migrate
 from slipway.runtime.postgres import EmbeddedAddresses, EmbeddedPostgres
+from tests.platforms import SLIPWAY, clean_environment, platform, run_slipway
 
 VERSIONS = Path(migrations.__file__).parent / "versions"
 CHAIN = sorted(path.name[:4] for path in VERSIONS.glob("0*.py"))

@@ -4,6 +4,7 @@ import json
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+
 from tests.platforms import Platform
 from tests.services.processes import EXAMPLES, QUESTION, Collector, until
 

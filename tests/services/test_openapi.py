@@ -3,6 +3,7 @@
 import httpx
 import pytest
 from openapi_spec_validator import validate
+
 from tests.platforms import Platform
 
 METHODS = {"get", "post", "put", "patch", "delete"}

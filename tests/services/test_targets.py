@@ -11,12 +11,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.platforms import SLIPWAY, Platform, clean_environment
-from tests.services.processes import EXAMPLES, QUESTION, add, free_ports, given_up, settings, until, usage_until
-from tests.services.provider_simulator import Simulator
 
 from slipway.manifest.catalog import CATALOG
 from slipway.runtime.postgres import EmbeddedPostgres
+from tests.platforms import SLIPWAY, Platform, clean_environment
+from tests.services.processes import EXAMPLES, QUESTION, add, free_ports, given_up, settings, until, usage_until
+from tests.services.provider_simulator import Simulator
 
 PARTS = tuple(CATALOG)
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.services.gateway_serving import Served, credential, served_app, served_gateway
-from tests.services.provider_simulator import Simulator
 
 from slipway.base.callers import Scope
+from tests.services.gateway_serving import Served, credential, served_app, served_gateway
+from tests.services.provider_simulator import Simulator
 
 
 @pytest.fixture(scope="session")

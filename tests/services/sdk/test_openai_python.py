@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import openai
 import pytest
+
 from tests.services.gateway_serving import usage_rows
 
 QUESTION = [{"role": "user", "content": "How many days do I have to return a laptop?"}]

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from tests.services.processes import Collector, collector
 
 from slipway.runtime import telemetry
 from slipway.runtime.telemetry import (
@@ -18,6 +17,7 @@ from slipway.runtime.telemetry import (
     server_span,
     trace_headers,
 )
+from tests.services.processes import Collector, collector
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

@@ -14,11 +14,11 @@ from slipway.base.sentences import sentence_spans
 from slipway.services.chat.models import Passage
 
 _MARKER: Final = re.compile(r"[ \t]*\[([1-9]\d{0,2})\]")
-_OPEN_MARKER: Final = re.compile(r"[ \t]*(?:\[(?:[1-9]\d{0,2})?)?$")  # what may still become a marker when more text comes
+# What may still become a marker when more text comes.
+_OPEN_MARKER: Final = re.compile(r"[ \t]*(?:\[(?:[1-9]\d{0,2})?)?$")
 _WORD: Final = re.compile(r"\w+")
-_LEAST_SUPPORT: Final = (
-    0.3  # share of the sentence's content words found in the quote; arbitrary, tried on the examples
-)
+# Share of the sentence's content words that its quote must hold; arbitrary, tried on the examples.
+_LEAST_SUPPORT: Final = 0.3
 _MAX_CLAIM_CHARS: Final = 1_000
 # What says little about a sentence's content.
 _FUNCTION_WORDS: Final = frozenset(

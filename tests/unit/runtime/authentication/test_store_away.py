@@ -6,7 +6,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.unit.runtime.authentication.conftest import Keys
 
 from slipway.base.errors import Unauthenticated, Unavailable
 from slipway.base.ids import new_id
@@ -15,6 +14,7 @@ from slipway.runtime.authentication.authenticator import build_authenticator
 from slipway.runtime.database import Database
 from slipway.runtime.migrations import migrate
 from slipway.runtime.postgres import EmbeddedPostgres
+from tests.unit.runtime.authentication.conftest import Keys
 
 pytestmark = pytest.mark.anyio
 

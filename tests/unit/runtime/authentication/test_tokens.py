@@ -8,6 +8,11 @@ from typing import Any
 
 import psycopg
 import pytest
+
+from slipway.base.callers import ROLE_SCOPES, Caller, Role, Scope
+from slipway.base.errors import Misconfigured, Unauthenticated, Unavailable
+from slipway.runtime.authentication.authenticator import CredentialAuthenticator, build_authenticator
+from slipway.runtime.authentication.issuers import IssuerConfig
 from tests.unit.runtime.authentication.issuers import (
     ED,
     KEYS,
@@ -20,11 +25,6 @@ from tests.unit.runtime.authentication.issuers import (
     jwk,
     signed,
 )
-
-from slipway.base.callers import ROLE_SCOPES, Caller, Role, Scope
-from slipway.base.errors import Misconfigured, Unauthenticated, Unavailable
-from slipway.runtime.authentication.authenticator import CredentialAuthenticator, build_authenticator
-from slipway.runtime.authentication.issuers import IssuerConfig
 
 pytestmark = pytest.mark.anyio
 AUDIENCE = "slipway-test"
