@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,14 +19,19 @@ from tests.services.processes import EXAMPLES, QUESTION, add, free_ports, given_
 from tests.services.provider_simulator import Simulator
 
 PARTS = tuple(CATALOG)
+Restart = Callable[[str], None]
 
 
 class Separate:
-    """A client of each part, by the part's name."""
+    """A client of each part, by the part's name; `start_again` replaces a part's process."""
 
-    def __init__(self, urls: dict[str, str], api_key: str) -> None:
+    def __init__(
+        self, urls: dict[str, str], api_key: str, processes: dict[str, subprocess.Popen[str]], start_again: Restart
+    ) -> None:
         self.urls = urls
         self.api_key = api_key
+        self.processes = processes
+        self.start_again = start_again
         self.clients = {
             name: httpx.Client(base_url=url, headers={"x-api-key": api_key}, timeout=60) for name, url in urls.items()
         }
@@ -55,10 +60,17 @@ def separate(tmp_path_factory: pytest.TempPathFactory, provider: tuple[Simulator
         with ThreadPoolExecutor() as pool:
             started = dict(zip(PARTS, pool.map(_started, processes.values()), strict=True))
         assert {name: line["url"] for name, line in started.items()} == urls
-        separate = Separate(urls, started["identity"]["api_key"])
+
+        def start_again(name: str) -> None:
+            processes[name] = stack.enter_context(_serving(name, ports[name], folder, common))
+            _started(processes[name])
+
+        separate = Separate(urls, started["identity"]["api_key"], processes, start_again)
         for client in separate.clients.values():
             stack.callback(client.close)
         yield separate
+        for process in processes.values():
+            process.terminate()  # all at once: each takes its time to drain
 
 
 class _serving:  # noqa: N801 - a context manager that reads like a function
@@ -165,6 +177,21 @@ def test_a_key_that_one_process_revokes_is_refused_by_the_others_within_a_second
         until(lambda: client.get("/v1/models").status_code == 401, 3, 0.02)
         assert time.monotonic() - revoked_s < 1.0
         assert client.get("/v1/models").status_code == 401
+
+
+def test_a_part_that_is_killed_is_missed_with_a_problem_and_found_again(separate: Separate):
+    chat = separate.clients["chat"]
+    assert chat.post("/v1/chat", json={"message": QUESTION}).status_code == 200
+    separate.processes["gateway"].kill()
+    separate.processes["gateway"].wait(10)
+    away = chat.post("/v1/chat", json={"message": QUESTION})
+    assert (away.status_code, away.json()["code"], away.json()["retryable"]) == (503, "unavailable", True)
+    assert chat.get("/health").status_code == 200
+    assert separate.clients["memory"].get("/v1/sessions").status_code == 200, "the others go on"
+    separate.start_again("gateway")
+    answer = chat.post("/v1/chat", json={"message": QUESTION})
+    assert answer.status_code == 200, answer.text
+    assert "14 days" in answer.json()["answer"]
 
 
 def test_parts_refuse_tokens_of_another_platform(separate: Separate, asking: httpx.Client, traced: Platform):
