@@ -28,6 +28,16 @@ PLATFORM_ROLE = "slipway_platform"
 _REFUSALS = ("password authentication failed", "does not exist", "no pg_hba.conf entry", "invalid connection option")
 
 
+# A server whose machine or network is gone says nothing: without these a query waits for it for some 15 minutes
+# (Linux's tcp_retries2). libpq ignores them on a unix socket.
+_DEAD_PEER = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # ms; as long as the keepalives take
+}
+
+
 class Database:
     """A pool of connections as the role `slipway_app`, which owns nothing and bypasses nothing."""
 
@@ -45,6 +55,7 @@ class Database:
                 "autocommit": False,
                 "application_name": name,
                 "connect_timeout": 5,
+                **_DEAD_PEER,
                 "options": f"-c role={APP_ROLE} -c plan_cache_mode=force_custom_plan -c timezone=UTC",
             },
             configure=_configure,
