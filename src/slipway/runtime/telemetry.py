@@ -13,6 +13,8 @@ from typing import Any, Final
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
+_EXPORT_TIMEOUT_S: Final = 2.0  # with all its retries; a collector that is away holds a stop back as long
+
 FinishSpan = Callable[[str, int], None]
 
 
@@ -62,9 +64,8 @@ def configure_traces(endpoint: str, service: str) -> None:
 
     url = endpoint.rstrip("/")
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
-    provider.add_span_processor(
-        BatchSpanProcessor(OTLPSpanExporter(endpoint=url if url.endswith("/v1/traces") else f"{url}/v1/traces"))
-    )
+    address = url if url.endswith("/v1/traces") else f"{url}/v1/traces"
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=address, timeout=_EXPORT_TIMEOUT_S)))
     _Tracing.provider = provider
     _Tracing.tracer = provider.get_tracer("slipway")
 

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -86,3 +87,12 @@ def test_a_request_goes_on_the_callers_trace_and_hands_it_on(traced: Collector):
 def test_a_trace_header_that_is_none_begins_a_new_trace(traced: Collector):
     with server_span({"method": "GET", "headers": [(b"traceparent", b"nonsense")]}):
         assert current_trace_id() not in (None, TRACE)
+
+
+def test_a_collector_that_is_away_does_not_hold_a_stop_back():
+    configure_traces("http://127.0.0.1:1", "tests")
+    with server_span({"method": "GET", "headers": []}):
+        pass
+    began_s = time.monotonic()
+    close_traces()
+    assert time.monotonic() - began_s < 4
