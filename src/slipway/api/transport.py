@@ -14,30 +14,13 @@ import httpx
 from slipway.base.errors import (
     ERRORS,
     DeadlineExceeded,
-    Internal,
     InvalidRequest,
     SlipwayError,
     Unavailable,
     UpstreamFailed,
+    kind_of,
 )
 
-_CODE_OF_STATUS: Final = {
-    400: "invalid_request",
-    401: "unauthenticated",
-    402: "budget_exceeded",
-    403: "forbidden",
-    404: "not_found",
-    409: "conflict",
-    413: "too_large",
-    415: "unsupported_type",
-    422: "invalid_request",
-    429: "limit_exceeded",
-    500: "internal",
-    502: "upstream_failed",
-    503: "unavailable",
-    504: "deadline_exceeded",
-    507: "storage_full",
-}
 _ATTEMPTS: Final = 3  # of a request that never reached the server, or that only reads
 _BACKOFF_S: Final = 0.1  # arbitrary first pause, doubled each time
 _LONGEST_WAIT_S: Final = 5.0  # a server that asks for a longer pause is believed: its error goes to the caller
@@ -59,12 +42,14 @@ class Event:
 class Transport:
     """A pool of connections to one address, and what its requests carry: a credential, and headers of the context.
 
-    `context` is asked before each request, for headers such as the trace that the request belongs to.
+    `context` is asked before each request, for headers such as the trace that the request belongs to. `part` is set
+    when one part of the platform speaks to another: errors then name it to a user who knows of no parts.
     """
 
     http: httpx.AsyncClient
     credential: Credential | None = None
     context: Context | None = None
+    part: str | None = None
 
     @classmethod
     def open(
@@ -74,6 +59,7 @@ class Transport:
         unix_socket: Path | None = None,
         credential: Credential | None = None,
         context: Context | None = None,
+        part: str | None = None,
         timeout_s: float = 120.0,
     ) -> Self:
         """No connection is made yet. `timeout_s` bounds each wait for bytes, not a whole stream."""
@@ -88,7 +74,7 @@ class Transport:
             follow_redirects=False,
             trust_env=False,
         )
-        return cls(client, credential, context)
+        return cls(client, credential, context, part)
 
     def acting(self, credential: Credential) -> Self:
         """The same connections with another credential."""
@@ -117,7 +103,7 @@ class Transport:
         idempotent = method == "GET" and content is None
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with _translated():
+                with _Translated(self.part):
                     response = await self.http.request(
                         method,
                         path,
@@ -144,7 +130,7 @@ class Transport:
         self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[httpx.Response]:
         """A response still to be read; leaving the block closes the connection, which cancels the work."""
-        with _translated():
+        with _Translated(self.part):
             async with self.http.stream(method, path, json=body, headers=self._headers(headers)) as response:
                 if not response.is_success:
                     raise error_of(response.status_code, response.headers, await response.aread())
@@ -189,7 +175,7 @@ async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
 def error_of(status: int, headers: Mapping[str, str], content: bytes) -> SlipwayError:
     """The error that a response stands for: a problem (RFC 9457) or an OpenAI envelope, else by its status."""
     body = _parsed(content.decode(errors="replace"))
-    by_status = ERRORS.get(_CODE_OF_STATUS.get(status, ""), InvalidRequest if status < 500 else Internal)
+    by_status = kind_of(status)
     public, kind, retryable = f"The server answered {status}.", by_status, None
     if isinstance(body, dict):
         if isinstance(body.get("detail"), str):
@@ -213,22 +199,24 @@ def _parsed(text: str) -> Any:
         return text
 
 
-class _translated:  # noqa: N801 - a context manager that reads like the functions around it
+class _Translated:
     """Turns httpx's errors into ours."""
+
+    def __init__(self, part: str | None) -> None:
+        self._who = f"The platform's {part}" if part else "The platform"
+        self._remedy = "try again shortly." if part else "is it running? `slipway up` starts it."
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-            raise Unavailable(
-                "The platform cannot be reached: is it running? `slipway up` starts it.", detail=str(error)
-            ) from error
+            raise Unavailable(f"{self._who} cannot be reached: {self._remedy}", detail=str(error)) from error
         if isinstance(error, httpx.TimeoutException):
-            raise DeadlineExceeded("The platform took too long to answer.", detail=str(error)) from error
+            raise DeadlineExceeded(f"{self._who} took too long to answer.", detail=str(error)) from error
         if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
             raise InvalidRequest("The address is not a URL like http://127.0.0.1:8700.", detail=str(error)) from error
         if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError | httpx.CloseError):
-            raise Unavailable("The platform closed the connection before it answered.", detail=str(error)) from error
+            raise Unavailable(f"{self._who} closed the connection before it answered.", detail=str(error)) from error
         if isinstance(error, httpx.HTTPError):
-            raise UpstreamFailed("The platform's answer could not be read.", detail=str(error)) from error
+            raise UpstreamFailed(f"{self._who} gave an answer that could not be read.", detail=str(error)) from error

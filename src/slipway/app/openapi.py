@@ -8,17 +8,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from slipway.base.errors import (
-    Forbidden,
-    Internal,
-    InvalidRequest,
-    SlipwayError,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-)
-from slipway.runtime.http.problems import PROBLEM_SCHEMA, STATUS
-from slipway.runtime.http.routes import HotRoute
+from slipway.runtime.http.problems import PROBLEM_SCHEMA
+from slipway.runtime.http.routes import HotRoute, error_responses
 
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a token of a configured issuer."},
@@ -44,6 +35,7 @@ _OPENAI_ERROR: dict[str, Any] = {
         }
     },
 }
+_ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}}
 
 
 def document(app: FastAPI, hot_routes: Sequence[HotRoute]) -> dict[str, Any]:
@@ -86,7 +78,12 @@ def _operation(route: HotRoute) -> dict[str, Any]:
         "operationId": f"{route.method}_{route.path}".lower().translate(str.maketrans("/{}.", "____")),
         "security": [{"bearer": []}, {"api_key": []}],
         "x-slipway-scope": route.scope.value,
-        "responses": {"200": {"description": "OK", "content": content}, **_errors(route)},
+        "responses": {
+            "200": {"description": "OK", "content": content},
+            **{
+                str(status): answer for status, answer in error_responses(route.possible_errors, _ERROR_CONTENT).items()
+            },
+        },
     }
     if route.request is not None:
         reference = {"$ref": f"#/components/schemas/{route.request.__name__}"}
@@ -95,25 +92,6 @@ def _operation(route: HotRoute) -> dict[str, Any]:
         name = route.path.rpartition("{")[2].rstrip("}")
         operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}}]
     return operation
-
-
-def _errors(route: HotRoute) -> dict[str, Any]:
-    always: tuple[type[SlipwayError], ...] = (
-        InvalidRequest,
-        Unauthenticated,
-        Forbidden,
-        TooLarge,
-        Internal,
-        Unavailable,
-    )
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}}
-    by_status: dict[int, list[str]] = {}
-    for error in sorted({*always, *route.errors}, key=lambda item: item.code):
-        by_status.setdefault(STATUS[error.code], []).append(error.code)
-    return {
-        str(status): {"description": ", ".join(codes), "content": content}
-        for status, codes in sorted(by_status.items())
-    }
 
 
 def _drop_validation_answers(schema: dict[str, Any]) -> None:

@@ -18,16 +18,19 @@ SlipwayError
 └── StorageFull         507  no room left on the device
 
 `public` may leave the process; `detail` and causes never do. Adapters translate the errors of their SDKs into these.
-The mapping to HTTP stands once, in `runtime/http/problems.py`; the client in `api/` maps it back by `code`.
+`status` is the HTTP status of each: `runtime/http/problems.py` answers with it, the client in `api/` reads it back.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_DEFECT: Final = "Something went wrong on our side."
 
 
 class SlipwayError(Exception):
     """An error with a public sentence, a private detail, and whether trying again can help."""
 
     code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
     retryable_by_default: ClassVar[bool] = False
 
     def __init__(
@@ -51,86 +54,98 @@ class SlipwayError(Exception):
 
 class InvalidRequest(SlipwayError):
     code = "invalid_request"
+    status = 400
 
 
 class Unauthenticated(SlipwayError):
     code = "unauthenticated"
+    status = 401
 
 
 class BudgetExceeded(SlipwayError):
     code = "budget_exceeded"
+    status = 402
 
 
 class Forbidden(SlipwayError):
     code = "forbidden"
+    status = 403
 
 
 class NotFound(SlipwayError):
     code = "not_found"
+    status = 404
 
 
 class Conflict(SlipwayError):
     code = "conflict"
+    status = 409
 
 
 class TooLarge(SlipwayError):
     code = "too_large"
+    status = 413
 
 
 class UnsupportedType(SlipwayError):
     code = "unsupported_type"
+    status = 415
 
 
 class LimitExceeded(SlipwayError):
     code = "limit_exceeded"
+    status = 429
     retryable_by_default = True
 
 
 class Internal(SlipwayError):
     code = "internal"
+    status = 500
 
 
 class Misconfigured(SlipwayError):
     code = "misconfigured"
+    status = 500
 
 
 class UpstreamFailed(SlipwayError):
     code = "upstream_failed"
+    status = 502
     retryable_by_default = True
 
 
 class Unavailable(SlipwayError):
     code = "unavailable"
+    status = 503
     retryable_by_default = True
 
 
 class DeadlineExceeded(SlipwayError):
     code = "deadline_exceeded"
+    status = 504
     retryable_by_default = True
 
 
 class StorageFull(SlipwayError):
     code = "storage_full"
+    status = 507
     retryable_by_default = True
 
 
-ERRORS: dict[str, type[SlipwayError]] = {
-    error.code: error
-    for error in (
-        InvalidRequest,
-        Unauthenticated,
-        BudgetExceeded,
-        Forbidden,
-        NotFound,
-        Conflict,
-        TooLarge,
-        UnsupportedType,
-        LimitExceeded,
-        Internal,
-        Misconfigured,
-        UpstreamFailed,
-        Unavailable,
-        DeadlineExceeded,
-        StorageFull,
-    )
-}
+ERRORS: Final[dict[str, type[SlipwayError]]] = {error.code: error for error in SlipwayError.__subclasses__()}
+
+
+def kind_of(status: int) -> type[SlipwayError]:
+    """The error that an HTTP status stands for when nothing else tells; the status need not be one of ours."""
+    general: type[SlipwayError] = InvalidRequest if status < 500 else Internal
+    return next((error for error in ERRORS.values() if error.status == status), general)
+
+
+def defect(detail: str) -> Internal:
+    """A defect of ours: what is wrong is for the log, whoever asked only learns that it is not their fault."""
+    return Internal(_DEFECT, detail=detail)
+
+
+def as_ours(error: Exception) -> SlipwayError:
+    """The error itself when it is of the closed set; anything else is a defect."""
+    return error if isinstance(error, SlipwayError) else defect(repr(error))

@@ -18,7 +18,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from slipway.base.callers import Caller
-from slipway.base.errors import Conflict, Misconfigured, SlipwayError, StorageFull, Unavailable
+from slipway.base.errors import Conflict, Misconfigured, SlipwayError, StorageFull, Unavailable, defect
 
 Connection = AsyncConnection[DictRow]
 
@@ -157,5 +157,5 @@ def _translated() -> Iterator[None]:
 def one(row: DictRow | None) -> dict[str, Any]:
     """The row of a statement that always returns one."""
     if row is None:
-        raise SlipwayError("Something went wrong on our side.", detail="a statement returned no row")
+        raise defect("a statement returned no row")
     return row

@@ -19,7 +19,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from slipway.base.callers import Caller, Role, Scope
-from slipway.base.errors import Internal, SlipwayError
+from slipway.base.errors import Internal, SlipwayError, as_ours
 from slipway.base.ids import new_id
 from slipway.runtime.database import Connection, Database, one
 
@@ -303,8 +303,7 @@ class Worker:
             await self._after_error(workflow, execution, error)
         except Exception as error:  # noqa: BLE001 - a defect in one step must not end every other workflow
             _log.exception("a step of %s failed unexpectedly", row["kind"])
-            unexpected = Internal("Something went wrong on our side.", detail=repr(error))
-            await self._after_error(workflow, execution, unexpected)
+            await self._after_error(workflow, execution, as_ours(error))
 
     async def _open_steps(self, workflow: Workflow, execution: Execution) -> list[Step]:
         async with execution.transaction(durable=False) as connection:

@@ -1,7 +1,6 @@
-"""The one place where errors become HTTP: status by code, RFC 9457 bodies, headers, and nothing private.
+"""The one place where errors become HTTP: RFC 9457 bodies, headers, and nothing private.
 
-Our own routes answer `application/problem+json`; the OpenAI wire has its own envelope, which the gateway builds from
-`status_of`.
+Our own routes answer `application/problem+json`; the OpenAI wire has its own envelope, which the gateway builds.
 """
 
 import logging
@@ -13,29 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from slipway.base.errors import Internal, InvalidRequest, SlipwayError
+from slipway.base.errors import ERRORS, InvalidRequest, SlipwayError, as_ours, kind_of
 
 _log = logging.getLogger(__name__)
 
-STATUS: Final[dict[str, int]] = {
-    "invalid_request": 400,
-    "unauthenticated": 401,
-    "budget_exceeded": 402,
-    "forbidden": 403,
-    "not_found": 404,
-    "conflict": 409,
-    "too_large": 413,
-    "unsupported_type": 415,
-    "limit_exceeded": 429,
-    "internal": 500,
-    "misconfigured": 500,
-    "upstream_failed": 502,
-    "unavailable": 503,
-    "deadline_exceeded": 504,
-    "storage_full": 507,
-}
-_CODE_OF_STATUS: Final = {status: code for code, status in reversed(STATUS.items())}
-_TITLES: Final = {code: HTTPStatus(status).phrase for code, status in STATUS.items()}
 MEDIA_TYPE: Final = "application/problem+json"
 _DOCUMENTATION: Final = (
     "https://slipway.dev/problems/"  # an identifier (RFC 9457 section 3.1.1), described in docs/problems.md
@@ -49,7 +29,7 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
-        "code": {"type": "string", "enum": list(STATUS)},
+        "code": {"type": "string", "enum": list(ERRORS)},
         "request_id": {"type": "string"},
         "retryable": {"type": "boolean"},
         "errors": {
@@ -62,11 +42,6 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
         },
     },
 }
-
-
-def status_of(error: SlipwayError) -> int:
-    """The HTTP status of an error."""
-    return STATUS[error.code]
 
 
 def headers_of(error: SlipwayError) -> dict[str, str]:
@@ -83,10 +58,15 @@ def problem(
     error: SlipwayError, request_id: str, errors: list[dict[str, str]] | None = None
 ) -> tuple[int, dict[str, str], dict[str, Any]]:
     """Status, headers and body of a problem."""
-    status = status_of(error)
+    return error.status, headers_of(error), _body(error, error.status, request_id, errors)
+
+
+def _body(
+    error: SlipwayError, status: int, request_id: str, errors: list[dict[str, str]] | None = None
+) -> dict[str, Any]:
     body: dict[str, Any] = {
         "type": f"{_DOCUMENTATION}{error.code}",
-        "title": _TITLES[error.code],
+        "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": error.public,
         "code": error.code,
@@ -95,12 +75,12 @@ def problem(
     }
     if errors is not None:
         body["errors"] = errors
-    return status, headers_of(error), body
+    return body
 
 
 def log_error(error: BaseException, request_id: str) -> None:
     """Logs what the caller does not get to see: our own failures with their cause, refusals not at all."""
-    if isinstance(error, SlipwayError) and status_of(error) < 500:
+    if isinstance(error, SlipwayError) and error.status < 500:
         return
     # What failed elsewhere is told in a line; a trace is for what should not have happened here.
     trace = None if isinstance(error, SlipwayError) and error.retryable else error
@@ -130,27 +110,19 @@ def install(app: FastAPI) -> None:
 
     async def http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        code = _CODE_OF_STATUS.get(error.status_code, "invalid_request" if error.status_code < 500 else "internal")
         if error.status_code == 405:
             public = f"{request.method} is not allowed on {request.url.path}."
         elif error.status_code == 404:
             public = f"There is nothing at {request.url.path}."
         else:
             public = str(error.detail)
-        body = {
-            "type": f"{_DOCUMENTATION}{code}",
-            "title": HTTPStatus(error.status_code).phrase,
-            "status": error.status_code,
-            "detail": public,
-            "code": code,
-            "request_id": request_id_of(request),
-            "retryable": False,
-        }
+        # The framework's own statuses stay, 405 for one, also where no error of ours has them.
+        body = _body(kind_of(error.status_code)(public), error.status_code, request_id_of(request))
         return JSONResponse(body, error.status_code, dict(error.headers or {}), media_type=MEDIA_TYPE)
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         log_error(error, request_id_of(request))
-        return answer(request, Internal("Something went wrong on our side. The request id helps us find it."))
+        return answer(request, as_ours(error))
 
     app.add_exception_handler(SlipwayError, slipway_error)
     app.add_exception_handler(RequestValidationError, validation_error)

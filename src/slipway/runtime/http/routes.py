@@ -4,8 +4,8 @@
 checked before a byte of the body is read; every refusal stands in the OpenAPI document.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Message
 
 from slipway.base.callers import Caller, Scope
 from slipway.base.errors import (
-    Conflict,
     Forbidden,
     Internal,
     InvalidRequest,
@@ -26,11 +25,10 @@ from slipway.base.errors import (
 )
 from slipway.runtime.authentication import Authenticator
 from slipway.runtime.http.credentials import credential_of
-from slipway.runtime.http.problems import MEDIA_TYPE, STATUS
+from slipway.runtime.http.problems import MEDIA_TYPE
 
-MAX_BODY_BYTES: Final = (
-    10 * 2**20
-)  # what an API Gateway in front lets through (AWS quota), so that no laptop accepts more
+# What an API Gateway in front lets through (AWS quota), so that no laptop accepts more.
+MAX_BODY_BYTES: Final = 10 * 2**20
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,7 @@ Access = Scope | Open
 
 _ALWAYS: Final = (InvalidRequest, Internal, Unavailable)
 _SCOPED: Final = (Unauthenticated, Forbidden)
+_PROBLEM: Final = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
 class ScopedRoute(APIRoute):
@@ -75,7 +74,7 @@ async def authenticated(request: Request, scope: Scope) -> Caller:
 def _limited(request: Request, max_body_bytes: int) -> Request:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > max_body_bytes:
-        raise TooLarge(_too_large(max_body_bytes))
+        raise body_too_large(max_body_bytes)
     receive, received_bytes = request.receive, 0
 
     async def limited() -> Message:
@@ -83,14 +82,15 @@ def _limited(request: Request, max_body_bytes: int) -> Request:
         message = await receive()
         received_bytes += len(message.get("body", b""))
         if received_bytes > max_body_bytes:
-            raise TooLarge(_too_large(max_body_bytes))
+            raise body_too_large(max_body_bytes)
         return message
 
     return Request(request.scope, limited, request._send)
 
 
-def _too_large(max_body_bytes: int) -> str:
-    return f"The request is larger than the {max_body_bytes // 2**20} MiB that this route takes."
+def body_too_large(max_body_bytes: int) -> TooLarge:
+    """What is said of a body beyond a route's limit."""
+    return TooLarge(f"The request is larger than the {max_body_bytes // 2**20} MiB that this route takes.")
 
 
 def _caller(request: Request) -> Caller:
@@ -143,26 +143,27 @@ class Routes:
             extra["x-slipway-max-body-bytes"] = max_body_bytes
         possible = {*_ALWAYS, *errors, *(_SCOPED if isinstance(access, Scope) else ())}
         if method in {"POST", "PUT", "PATCH"}:
-            possible |= {TooLarge}
+            possible.add(TooLarge)
         return self.router.api_route(
             path,
             methods=[method],
             status_code=status,
             response_model=response,
-            responses={**_responses(possible), **options.pop("responses", {})},
+            responses={**error_responses(possible, _PROBLEM), **options.pop("responses", {})},
             openapi_extra=extra,
             **options,
         )
 
 
-def _responses(errors: set[type[SlipwayError]]) -> dict[int | str, dict[str, Any]]:
+def error_responses(
+    errors: Iterable[type[SlipwayError]], content: Mapping[str, Any]
+) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's responses of these errors, which all look like `content`; several may share a status."""
     by_status: dict[int, list[str]] = {}
     for error in sorted(errors, key=lambda item: item.code):
-        by_status.setdefault(STATUS[error.code], []).append(error.code)
-    reference = {"$ref": "#/components/schemas/Problem"}
+        by_status.setdefault(error.status, []).append(error.code)
     return {
-        status: {"description": ", ".join(codes), "content": {MEDIA_TYPE: {"schema": reference}}}
-        for status, codes in sorted(by_status.items())
+        status: {"description": ", ".join(codes), "content": content} for status, codes in sorted(by_status.items())
     }
 
 
@@ -181,5 +182,9 @@ class HotRoute:
     request: type[BaseModel] | None = None
     response: type[BaseModel] | None = None
     streams: bool = False
-    errors: Sequence[type[SlipwayError]] = (Conflict,)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    errors: Sequence[type[SlipwayError]] = ()
+
+    @property
+    def possible_errors(self) -> set[type[SlipwayError]]:
+        """Every error that it may answer with: `errors`, and what a route with a scope and a body always may."""
+        return {*_ALWAYS, *_SCOPED, *((TooLarge,) if self.request else ()), *self.errors}

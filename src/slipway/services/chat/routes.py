@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from slipway.api.chat import ChatRequest, ChatResponse, ChatUsage, Citation
 from slipway.base.callers import Scope
-from slipway.base.errors import Internal, NotFound, SlipwayError, UpstreamFailed
+from slipway.base.errors import NotFound, SlipwayError, UpstreamFailed, defect
 from slipway.runtime.http.events import encode_event, event_response
 from slipway.runtime.http.problems import log_error, problem
 from slipway.runtime.http.routes import CallerOf, RequestId, Routes
@@ -58,7 +58,7 @@ async def _whole(events: AsyncIterator[ChatEvent]) -> ChatResponse:
             )
         else:
             citations = event
-    raise Internal("Something went wrong on our side.", detail="an answer ended without its end")
+    raise defect("an answer ended without its end")
 
 
 async def _streamed(events: AsyncIterator[ChatEvent], request_id: str) -> Response:

@@ -8,9 +8,9 @@ closes the stream of chunks, and that closes the provider's connection.
 from contextlib import aclosing
 from typing import Final
 
-from slipway.base.errors import SlipwayError
+from slipway.base.errors import as_ours
 from slipway.runtime.http.problems import log_error
-from slipway.services.gateway.hot_http import Exchange, Handler, unexpected
+from slipway.services.gateway.hot_http import Exchange, Handler
 from slipway.services.gateway.models import ChatRequest
 from slipway.services.gateway.service import Gateway
 from slipway.services.gateway.wire import DONE, chat_request, dumped, error_body, event, json_object
@@ -48,7 +48,6 @@ async def _stream(gateway: Gateway, exchange: Exchange, request: ChatRequest) ->
                 await exchange.piece(event(chunk))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not end the stream in silence
             log_error(error, exchange.request_id)
-            known = error if isinstance(error, SlipwayError) else unexpected()
-            await exchange.piece(event(error_body(known)), last=True)
+            await exchange.piece(event(error_body(as_ours(error))), last=True)
             return
         await exchange.piece(DONE, last=True)

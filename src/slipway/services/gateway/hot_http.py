@@ -5,18 +5,18 @@ per header. Held by the measurement in ADR 0008; `bench/gateway` of the gateway 
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from slipway.base.callers import Caller, Scope
-from slipway.base.errors import Internal, InvalidRequest, SlipwayError, TooLarge
+from slipway.base.errors import InvalidRequest, as_ours
 from slipway.base.ids import new_id
 from slipway.runtime.authentication import Authenticator
 from slipway.runtime.http.credentials import credential_of
 from slipway.runtime.http.problems import log_error
-from slipway.runtime.http.routes import MAX_BODY_BYTES
+from slipway.runtime.http.routes import MAX_BODY_BYTES, body_too_large
 from slipway.services.gateway.wire import error_answer
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -26,28 +26,29 @@ Handler = Callable[["Exchange"], Awaitable[None]]
 
 
 class Exchange:
-    """One request and its answer."""
+    """One request and its answer; `caller` is there once the credential has been checked."""
 
     __slots__ = ("caller", "receive", "request_id", "scope", "send", "started")
 
-    def __init__(self, scope: AsgiScope, receive: Receive, send: Send, request_id: str, caller: Caller) -> None:
+    caller: Caller
+
+    def __init__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.request_id = request_id
-        self.caller = caller
+        self.request_id: str = (scope.get("state") or {}).get("request_id") or new_id("req")
         self.started = False
 
     async def body(self) -> bytes:
         """The request's whole body; raises TooLarge beyond what any route takes."""
         for name, value in self.scope["headers"]:
             if name == b"content-length" and value.isdigit() and int(value) > MAX_BODY_BYTES:
-                raise _too_large()
+                raise body_too_large(MAX_BODY_BYTES)
         message = await self.receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             content: bytes = message.get("body", b"")
             if len(content) > MAX_BODY_BYTES:
-                raise _too_large()
+                raise body_too_large(MAX_BODY_BYTES)
             return content
         pieces: list[bytes] = []
         size_bytes = 0
@@ -57,7 +58,7 @@ class Exchange:
             piece = message.get("body", b"")
             size_bytes += len(piece)
             if size_bytes > MAX_BODY_BYTES:
-                raise _too_large()
+                raise body_too_large(MAX_BODY_BYTES)
             pieces.append(piece)
             if not message.get("more_body", False):
                 return b"".join(pieces)
@@ -84,36 +85,20 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": content, "more_body": not last})
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"The request is larger than the {MAX_BODY_BYTES // 2**20} MiB that this route takes.")
-
-
 def hot(authenticator: Authenticator, scope: Scope, handle: Handler) -> ASGIApp:
     """An ASGI application: credential, scope, then `handle`; every error in OpenAI's envelope."""
 
     async def app(asgi: AsgiScope, receive: Receive, send: Send) -> None:
-        state: dict[str, Any] = asgi.get("state") or {}
-        request_id = state.get("request_id") or new_id("req")
-        exchange: Exchange | None = None
+        exchange = Exchange(asgi, receive, send)
         try:
-            caller = await authenticator.authenticate(credential_of(asgi["headers"]))
-            caller.require(scope)
-            exchange = Exchange(asgi, receive, send, request_id, caller)
+            exchange.caller = await authenticator.authenticate(credential_of(asgi["headers"]))
+            exchange.caller.require(scope)
             await handle(exchange)
         except Exception as error:
-            if exchange is not None and exchange.started:
+            if exchange.started:
                 raise
-            log_error(error, request_id)
-            known = error if isinstance(error, SlipwayError) else unexpected()
-            status, headers, content = error_answer(known)
-            await Exchange(asgi, receive, send, request_id, _NOBODY).answer(content, headers, status)
+            log_error(error, exchange.request_id)
+            status, headers, content = error_answer(as_ours(error))
+            await exchange.answer(content, headers, status)
 
     return app
-
-
-def unexpected() -> Internal:
-    """What is said of a defect of ours."""
-    return Internal("Something went wrong on our side. The request id helps us find it.")
-
-
-_NOBODY: Final = Caller(tenant_id="", subject="", scopes=frozenset())

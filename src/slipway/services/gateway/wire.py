@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from slipway.base.errors import InvalidRequest, SlipwayError
-from slipway.runtime.http.problems import headers_of, status_of
+from slipway.runtime.http.problems import headers_of
 from slipway.services.gateway.models import (
     ChatRequest,
     EmbeddingRequest,
@@ -149,7 +149,7 @@ def error_body(error: SlipwayError) -> dict[str, Any]:
 def error_answer(error: SlipwayError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body of an error on OpenAI's wire."""
     headers = [(name.encode(), value.encode()) for name, value in headers_of(error).items()]
-    return status_of(error), headers, dumped(error_body(error))
+    return error.status, headers, dumped(error_body(error))
 
 
 def event(payload: Mapping[str, Any]) -> bytes:

@@ -202,7 +202,7 @@ class Issuer:
         expected = None if client is None else client.secret_hash
         proven = (secret is None) if expected is None else compare_digest(expected, credential_hash(secret or ""))
         if client is None or not proven:
-            raise Refused("invalid_client", "The client or its secret is wrong.", status=401)
+            raise Refused("invalid_client", "The client or its secret is wrong.")
         return client
 
     async def _by_code(self, client: OAuthClient, fields: Mapping[str, str]) -> TokenResponse:

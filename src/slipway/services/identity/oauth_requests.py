@@ -21,11 +21,11 @@ IDENTITY_SCOPES: Final = frozenset({"openid", "email", "offline_access", "profil
 
 
 class Refused(InvalidRequest):
-    """A refusal with its error name from RFC 6749 and its HTTP status."""
+    """A refusal with its error name from RFC 6749."""
 
-    def __init__(self, error: str, description: str, *, status: int = 400) -> None:
+    def __init__(self, error: str, description: str) -> None:
         super().__init__(description)
-        self.error, self.status = error, status
+        self.error = error
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def client_credentials_of(fields: Mapping[str, str], authorization: str | None) 
     """Client id and secret from HTTP Basic or from the body, never from both (RFC 6749 section 2.3.1)."""
     if authorization is None:
         if "client_id" not in fields:
-            raise Refused("invalid_client", "Name the client.", status=401)
+            raise Refused("invalid_client", "Name the client.")
         return fields["client_id"], fields.get("client_secret")
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic" or "client_secret" in fields:
@@ -117,10 +117,10 @@ def client_credentials_of(fields: Mapping[str, str], authorization: str | None) 
     try:
         user, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
-        raise Refused("invalid_client", "The Authorization header is not valid.", status=401) from None
+        raise Refused("invalid_client", "The Authorization header is not valid.") from None
     client_id = unquote_plus(user)
     if not colon or fields.get("client_id", client_id) != client_id:
-        raise Refused("invalid_client", "The Authorization header is not valid.", status=401)
+        raise Refused("invalid_client", "The Authorization header is not valid.")
     return client_id, unquote_plus(secret)
 
 

@@ -147,8 +147,10 @@ def _refusal(refused: Refused) -> Response:
 
 
 def _oauth_error(refused: Refused) -> Response:
-    headers = {**_NO_STORE, "www-authenticate": 'Basic realm="slipway"'} if refused.status == 401 else _NO_STORE
-    return JSONResponse({"error": refused.error, "error_description": refused.public}, refused.status, headers)
+    body = {"error": refused.error, "error_description": refused.public}
+    if refused.error == "invalid_client":
+        return JSONResponse(body, 401, {**_NO_STORE, "www-authenticate": 'Basic realm="slipway"'})
+    return JSONResponse(body, 400, _NO_STORE)
 
 
 def _html(redirect: int) -> dict[int, dict[str, Any]]:

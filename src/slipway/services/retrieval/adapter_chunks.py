@@ -9,7 +9,7 @@ being by itself.
 from typing import Any, Final
 
 from slipway.base.callers import Caller
-from slipway.base.errors import Conflict, Internal, NotFound
+from slipway.base.errors import Conflict, NotFound, defect
 from slipway.runtime.database import Connection, one
 
 DEFAULT: Final = "default"
@@ -172,10 +172,7 @@ async def _staged(connection: Connection, key: dict[str, Any]) -> int:
     )
     row = one(await cursor.fetchone())
     if row["chunks"] != row["vectors"]:
-        raise Internal(
-            "Something went wrong on our side.",
-            detail=f"{row['chunks'] - row['vectors']} of {row['chunks']} staged chunks have no vector",
-        )
+        raise defect(f"{row['chunks'] - row['vectors']} of {row['chunks']} staged chunks have no vector")
     return int(row["chunks"])
 
 
