@@ -112,9 +112,9 @@ async def ranked_alone(
     dense, lexical = {}, {}
     for (position, query), vector in zip(collection.queries.items(), vectors, strict=True):
         async with ChunkViews(database)(caller) as view:
-            scope = await view.scope(query, None)
-            postings, numbers, _ = await view.candidates(scope, vector, DEPTH)
-            best = LexicalScores(postings, scope.statistics).best(DEPTH)
+            extent = await view.extent(query, None)
+            postings, numbers, _ = await view.candidates(extent, vector, DEPTH)
+            best = LexicalScores(postings, extent.statistics).best(DEPTH)
             dense[position] = distinct(ids[chunk.document_id] for chunk in await view.chunks(numbers.tolist()))
             lexical[position] = distinct(ids[chunk.document_id] for chunk in await view.chunks(best.tolist()))
     return dense, lexical
@@ -207,8 +207,8 @@ async def loaded(database: Database, texts: list[str], vectors: np.ndarray) -> T
 async def recall10(database: Database, tenant: Tenant, query: str, vector: np.ndarray) -> float:
     """The share of the ten nearest chunks, by numpy over float32, among the first ten of the dense part."""
     async with ChunkViews(database)(tenant.caller) as view:
-        scope = await view.scope(query, None)
-        _, numbers, _ = await view.candidates(scope, vector, DEPTH)
+        extent = await view.extent(query, None)
+        _, numbers, _ = await view.candidates(extent, vector, DEPTH)
     count = min(10, len(tenant.numbers))
     exact = tenant.numbers[np.argsort(-(tenant.vectors @ vector))[:count]]
     return len(set(numbers[:count].tolist()) & set(exact.tolist())) / count

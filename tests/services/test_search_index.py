@@ -43,8 +43,8 @@ async def fill(database: Database, caller: Caller, vectors: np.ndarray) -> str:
 
 async def nearest(database: Database, caller: Caller, vector: np.ndarray) -> list[int]:
     async with ChunkViews(database, LARGE)(caller) as view:
-        scope = await view.scope("", None)
-        _, numbers, _ = await view.candidates(scope, vector, 10)
+        extent = await view.extent("", None)
+        _, numbers, _ = await view.candidates(extent, vector, 10)
         return [chunk.ordinal for chunk in await view.chunks(numbers.tolist())]
 
 

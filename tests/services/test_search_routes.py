@@ -14,6 +14,7 @@ from slipway.runtime.http import problems
 from slipway.services.gateway.minilm import MiniLM
 from slipway.services.retrieval.adapter_chunks import Chunks
 from slipway.services.retrieval.adapter_chunks_reading import ChunkViews
+from slipway.services.retrieval.collections_rows import require
 from slipway.services.retrieval.collections_service import Collections
 from slipway.services.retrieval.routes_search import search_routes
 from slipway.services.retrieval.search import Search
@@ -185,11 +186,11 @@ async def test_scopes(client) -> None:
 
 
 async def test_require_holds_the_collection_until_the_transaction_ends(client, database, callers) -> None:
-    caller, collections = callers.known["ann"], Collections(database)
+    caller = callers.known["ann"]
     await client.post("/v1/collections", json={"name": "held"})
     async with database.transaction(caller) as connection:
-        await collections.require(connection, caller, "held")
-        await collections.require(connection, caller, "default")
+        await require(connection, caller, "held")
+        await require(connection, caller, "default")
         async with database.transaction(caller) as other:
             cursor = await other.execute(
                 "SELECT name FROM collection WHERE tenant_id = %s AND name = 'held' FOR UPDATE SKIP LOCKED",

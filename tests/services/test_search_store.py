@@ -240,9 +240,9 @@ async def lexical_scores(
     database: Database, caller: Caller, query: str, collection: str | None = None
 ) -> dict[str, float]:
     async with ChunkViews(database)(caller) as view:
-        scope = await view.scope(query, collection)
-        postings, _, _ = await view.candidates(scope, unit(1), 10)
-        scores = LexicalScores(postings, scope.statistics)
+        extent = await view.extent(query, collection)
+        postings, _, _ = await view.candidates(extent, unit(1), 10)
+        scores = LexicalScores(postings, extent.statistics)
         numbers = scores.best(1000)
         found = await view.chunks(numbers.tolist())
         values = scores.of(numbers)
@@ -312,8 +312,8 @@ async def test_dense_ranking_is_exact(database: Database, new_caller) -> None:
     await publish(database, caller, [("", 7.0 * vector) for vector in vectors])
     query = unit(1000)
     async with ChunkViews(database)(caller) as view:
-        scope = await view.scope("anything", None)
-        _, numbers, cosines = await view.candidates(scope, query, 20)
+        extent = await view.extent("anything", None)
+        _, numbers, cosines = await view.candidates(extent, query, 20)
         found = [chunk.ordinal for chunk in await view.chunks(numbers.tolist())]
     exact = np.array(vectors) @ query
     assert found == np.argsort(-exact)[:20].tolist()

@@ -11,8 +11,8 @@ from typing import Any, Final
 from slipway.base.callers import Caller
 from slipway.base.errors import Conflict, NotFound, defect
 from slipway.runtime.database import Connection, one
-
-DEFAULT: Final = "default"
+from slipway.services.retrieval.collections_rows import default_ensure
+from slipway.services.retrieval.models import DEFAULT_COLLECTION
 
 # What a chunk is found by: the title and heading say what a passage is about when it does not say so itself.
 # With the title, BM25 on Cranfield's odd queries is 0.391 instead of 0.379 nDCG@10.
@@ -91,7 +91,7 @@ class Chunks:
         Raises NotFound when the collection is gone, Internal when a staged chunk has no vector.
         """
         key = {"tenant": caller.tenant_id, "document": document_id}
-        if collection == DEFAULT:
+        if collection == DEFAULT_COLLECTION:
             await default_ensure(connection, caller)
         before = await _published(connection, key)
         locked = await _locked(connection, key, {collection, *([before["collection"]] if before else [])})
@@ -126,14 +126,6 @@ class Chunks:
         before = await _republished(connection, key, before)
         if before is not None:
             await _unpublish(connection, key, before)
-
-
-async def default_ensure(connection: Connection, caller: Caller) -> None:
-    """The collection that a document is in when nobody says otherwise."""
-    await connection.execute(
-        "INSERT INTO collection (tenant_id, name) VALUES (%s, %s) ON CONFLICT (tenant_id, name) DO NOTHING",
-        (caller.tenant_id, DEFAULT),
-    )
 
 
 async def _published(connection: Connection, key: dict[str, Any]) -> dict[str, Any] | None:

@@ -14,8 +14,8 @@ from pgvector import HalfVector
 from slipway.base.callers import Caller
 from slipway.base.errors import NotFound
 from slipway.runtime.database import Connection, Database, one
-from slipway.services.retrieval.adapter_chunks import DEFAULT
-from slipway.services.retrieval.search_models import Found, Numbers, Postings, Scope, Scores, Statistics, Vector
+from slipway.services.retrieval.models import DEFAULT_COLLECTION
+from slipway.services.retrieval.search_models import Extent, Found, Numbers, Postings, Scores, Statistics, Vector
 
 # Up to here every vector is compared, which takes 7 ms of CPU (2026-11-21, ADR 0010); a larger tenant gets an index.
 EXACT_CHUNKS: Final = 10_000
@@ -23,7 +23,7 @@ EXACT_CHUNKS: Final = 10_000
 EF_SEARCH: Final = 100
 _EVERYTHING: Final = (0, 2**63 - 1)
 
-_SCOPE: Final = """
+_EXTENT: Final = """
 SELECT count(slot) AS collections, coalesce(min(slot), 0) AS slot,
        coalesce(sum(chunk_count), 0)::bigint AS chunk_count,
        coalesce(sum(lexeme_count), 0)::bigint AS lexeme_count, t.lexemes, t.occurrences
@@ -87,18 +87,18 @@ class ChunkView:
         self._exact_chunks = exact_chunks
         self._tenant = caller.tenant_id
 
-    async def scope(self, query: str, collection: str | None) -> Scope:
+    async def extent(self, query: str, collection: str | None) -> Extent:
         """What there is to search; raises NotFound when there is no such collection."""
         cursor = await self._connection.execute(
-            _SCOPE, {"tenant": self._tenant, "query": query, "collection": collection}, binary=True
+            _EXTENT, {"tenant": self._tenant, "query": query, "collection": collection}, binary=True
         )
         row = one(await cursor.fetchone())
-        if collection is not None and not row["collections"] and collection != DEFAULT:
+        if collection is not None and not row["collections"] and collection != DEFAULT_COLLECTION:
             raise NotFound(f"There is no collection {collection!r}.")
         first, last = _EVERYTHING
         if collection is not None:
             first, last = row["slot"] << 32, ((row["slot"] + 1) << 32) - 1
-        return Scope(
+        return Extent(
             first=first,
             last=last,
             statistics=Statistics(row["chunk_count"], row["lexeme_count"]),
@@ -106,27 +106,27 @@ class ChunkView:
             occurrences=dict(zip(row["lexemes"], row["occurrences"], strict=True)),
         )
 
-    async def candidates(self, scope: Scope, query: Vector, depth: int) -> tuple[list[Postings], Numbers, Scores]:
+    async def candidates(self, extent: Extent, query: Vector, depth: int) -> tuple[list[Postings], Numbers, Scores]:
         """The postings of the query's lexemes, and the `depth` nearest chunks by cosine, nearest first."""
         values = {
             "tenant": self._tenant,
-            "lexemes": list(scope.occurrences),
-            "first": scope.first,
-            "last": scope.last,
+            "lexemes": list(extent.occurrences),
+            "first": extent.first,
+            "last": extent.last,
             "vector": HalfVector(query),
             "depth": depth,
         }
         async with self._connection.pipeline():
             lexical = await self._connection.execute(_POSTINGS, values, binary=True)
-            if scope.indexed:
+            if extent.indexed:
                 await self._connection.execute(
                     "SELECT set_config('hnsw.ef_search', %s, true),"
                     " set_config('hnsw.iterative_scan', 'strict_order', true)",
                     (str(EF_SEARCH),),
                 )
-            nearest = await self._connection.execute(_INDEXED if scope.indexed else _EXACT, values, binary=True)
+            nearest = await self._connection.execute(_INDEXED if extent.indexed else _EXACT, values, binary=True)
         postings = [
-            Postings(scope.occurrences[row["lexeme"]], row["blocks"], row["sizes"], row["packed"])
+            Postings(extent.occurrences[row["lexeme"]], row["blocks"], row["sizes"], row["packed"])
             for row in await lexical.fetchall()
         ]
         rows = await nearest.fetchall()

@@ -1,17 +1,16 @@
-"""Collections: named parts of a tenant's documents. Routes call it; documents call `require` before they join one.
+"""Collections: named parts of a tenant's documents. Routes call it.
 
 It refuses names that are taken, and to delete a collection that still has documents: nobody loses documents by a
 name. `default` is there without being made, and cannot be deleted.
 """
 
-from typing import Any
-
 from slipway.api.documents import Collection, CollectionRequest
 from slipway.api.wire import Page
 from slipway.base.callers import Caller
 from slipway.base.errors import Conflict, NotFound
-from slipway.runtime.database import Connection, Database, one
-from slipway.services.retrieval.adapter_chunks import DEFAULT, default_ensure
+from slipway.runtime.database import Database, one
+from slipway.services.retrieval.collections_rows import default_ensure
+from slipway.services.retrieval.models import DEFAULT_COLLECTION
 
 _COLUMNS = "name, description, document_count, chunk_count, created_at"
 
@@ -30,7 +29,7 @@ class Collections:
                 f"SELECT {_COLUMNS} FROM collection WHERE tenant_id = %s ORDER BY created_at DESC, slot DESC",  # noqa: S608
                 (caller.tenant_id,),
             )
-            return Page(items=[_collection(row) for row in await cursor.fetchall()])
+            return Page(items=[Collection.model_validate(row) for row in await cursor.fetchall()])
 
     async def collection_create(self, caller: Caller, request: CollectionRequest) -> Collection:
         """A new, empty one; raises Conflict when the name is taken."""
@@ -44,12 +43,12 @@ class Collections:
             row = await cursor.fetchone()
         if row is None:
             raise Conflict(f"There is a collection {request.name!r} already.")
-        return _collection(row)
+        return Collection.model_validate(row)
 
     async def collection_delete(self, caller: Caller, name: str) -> None:
         """Deletes an empty one; raises NotFound, or Conflict while documents are in it, also unfinished ones."""
-        if name == DEFAULT:
-            raise Conflict(f"The collection {DEFAULT!r} is always there: delete its documents instead.")
+        if name == DEFAULT_COLLECTION:
+            raise Conflict(f"The collection {DEFAULT_COLLECTION!r} is always there: delete its documents instead.")
         async with self._database.transaction(caller) as connection:
             cursor = await connection.execute(
                 "SELECT document_count FROM collection WHERE tenant_id = %s AND name = %s FOR UPDATE",
@@ -69,17 +68,3 @@ class Collections:
             await connection.execute(
                 "DELETE FROM collection WHERE tenant_id = %s AND name = %s", (caller.tenant_id, name)
             )
-
-    async def require(self, connection: Connection, caller: Caller, name: str) -> None:
-        """Raises NotFound unless the collection is there; it then stays until this transaction has ended."""
-        if name == DEFAULT:
-            await default_ensure(connection, caller)
-        cursor = await connection.execute(
-            "SELECT 1 FROM collection WHERE tenant_id = %s AND name = %s FOR KEY SHARE", (caller.tenant_id, name)
-        )
-        if await cursor.fetchone() is None:
-            raise NotFound(f"There is no collection {name!r}: create it with POST /v1/collections.")
-
-
-def _collection(row: dict[str, Any]) -> Collection:
-    return Collection.model_validate(row)

@@ -10,9 +10,9 @@ from psycopg.rows import DictRow
 
 from slipway.api.documents import Document, DocumentStatus, Failure, Step
 from slipway.base.callers import Caller
-from slipway.base.errors import NotFound, SlipwayError
+from slipway.base.errors import SlipwayError
 from slipway.runtime.database import Connection
-from slipway.services.retrieval.models import DEFAULT_COLLECTION, STEP_UNITS, NewDocument, Source
+from slipway.services.retrieval.models import STEP_UNITS, NewDocument, Source
 
 # Waiting and working are told apart by the workflow: the document row itself changes only when it is decided.
 _STATUS = "CASE WHEN d.status <> 'queued' THEN d.status WHEN w.started_at IS NULL THEN 'queued' ELSE 'processing' END"
@@ -186,14 +186,3 @@ def failure(row: DictRow) -> Failure | None:
 
 def _step(step: dict[str, Any]) -> Step:
     return Step.model_validate(step | {"unit": STEP_UNITS.get(step["name"], "document")})
-
-
-async def require_collection(connection: Connection, caller: Caller, collection: str) -> None:
-    """Raises NotFound unless the collection exists; `default` comes into being by itself."""
-    if collection == DEFAULT_COLLECTION:
-        return
-    found = await connection.execute(
-        "SELECT 1 FROM collection WHERE tenant_id = %s AND name = %s", (caller.tenant_id, collection)
-    )
-    if await found.fetchone() is None:
-        raise NotFound("There is no such collection: create it first at /v1/collections.")

@@ -1,6 +1,6 @@
-"""What documents and their ingestion need from the rest of the slice and from other parts.
+"""What documents, their ingestion and search need from the rest of the slice and from other parts.
 
-`documents*` and `ingestion` are written against these; the wiring hands in what fulfils them.
+`documents*`, `ingestion` and `search` are written against these; the wiring hands in what fulfils them.
 """
 
 from collections.abc import Sequence

@@ -14,9 +14,10 @@ from prometheus_client import Histogram
 from slipway.api.documents import SearchRequest, SearchResponse, SearchResult
 from slipway.base.callers import Caller
 from slipway.base.errors import UpstreamFailed
+from slipway.services.retrieval.ports import Embedder
 from slipway.services.retrieval.ranking import LexicalScores, fused, order
 from slipway.services.retrieval.search_models import Found, Numbers, Vector
-from slipway.services.retrieval.search_ports import QueryEmbedder, View, Views
+from slipway.services.retrieval.search_ports import View, Views
 
 DIMENSIONS: Final = 384
 # Chunks that each ranking puts forward; both scores of each are then known exactly. The largest `limit` must fit.
@@ -42,7 +43,7 @@ class Ranked:
 class Search:
     """Answers questions to a tenant's chunks."""
 
-    def __init__(self, views: Views, embedder: QueryEmbedder) -> None:
+    def __init__(self, views: Views, embedder: Embedder) -> None:
         self._views = views
         self._embedder = embedder
 
@@ -61,12 +62,12 @@ class Search:
     ) -> list[Ranked]:
         """The `limit` best chunks by fused score; `vector` is float32[384] of length 1."""
         async with self._views(caller) as view:
-            scope = await view.scope(query, collection)
-            if not scope.statistics.chunk_count:
+            extent = await view.extent(query, collection)
+            if not extent.statistics.chunk_count:
                 return []
-            postings, nearest, cosines = await view.candidates(scope, vector, DEPTH)
-            absent = sum(scope.occurrences.values()) - sum(item.occurrences for item in postings)
-            lexical = LexicalScores(postings, scope.statistics, absent)
+            postings, nearest, cosines = await view.candidates(extent, vector, DEPTH)
+            absent = sum(extent.occurrences.values()) - sum(item.occurrences for item in postings)
+            lexical = LexicalScores(postings, extent.statistics, absent)
             similarity = dict(zip(nearest.tolist(), cosines.tolist(), strict=True))
             missing = [number for number in lexical.best(DEPTH).tolist() if number not in similarity]
             similarity |= await view.similarities(np.array(missing, np.int64), vector)

@@ -34,7 +34,7 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Extent:
     """What is searched: the chunks numbered `first` to `last`, with their counts, and the query's lexemes there."""
 
     first: int

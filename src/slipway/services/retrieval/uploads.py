@@ -20,6 +20,7 @@ from slipway.runtime import workflows
 from slipway.runtime.database import Connection, Database
 from slipway.runtime.objects import Objects
 from slipway.runtime.workflows import Commit, Execution, Step, Workflow
+from slipway.services.retrieval import collections_rows as collections
 from slipway.services.retrieval import documents_rows as documents
 from slipway.services.retrieval import uploads_rows as rows
 from slipway.services.retrieval.extraction.detection import media_type_of
@@ -92,7 +93,7 @@ class Uploads:
         name = file_name_of(request.file_name)
         upload = PendingUpload(caller, new_id("doc"), request.collection, name, request.media_type, request.size_bytes)
         async with self._database.transaction(caller) as connection:
-            await documents.require_collection(connection, caller, request.collection)
+            await collections.require(connection, caller, request.collection)
             await rows.insert(connection, upload, presigned=True, expires_s=UPLOAD_EXPIRES_S)
         put = await self._objects.presign_put(
             caller, original_key(upload.id), size_bytes=request.size_bytes, expires_s=UPLOAD_EXPIRES_S
@@ -180,7 +181,7 @@ class Uploads:
 
     async def _begin(self, caller: Caller, new: NewDocument, upload_id: str) -> tuple[str, bool]:
         async with self._database.transaction(caller) as connection:
-            await documents.require_collection(connection, caller, new.collection)
+            await collections.require(connection, caller, new.collection)
             found, fresh = await self._settle(connection, caller, new)
             if found == upload_id:
                 await rows.resolve(connection, caller, upload_id, found)
