@@ -45,8 +45,9 @@ class FolderObjects:
     async def put(self, caller: Caller, key: str, content: AsyncIterator[bytes], *, max_bytes: int) -> StoredObject:
         """See Objects."""
         target = self._path(caller, key)
-        sink = await _in_thread(_Sink, self._incoming)
+        sink = _Sink(self._incoming)
         try:
+            await _in_thread(sink.open)
             size_bytes, pieces, held_bytes = 0, list[bytes](), 0
             async for piece in content:
                 size_bytes += len(piece)
@@ -59,7 +60,9 @@ class FolderObjects:
                     pieces, held_bytes = [], 0
             sha256 = await _in_thread(sink.commit, b"".join(pieces), target)
         except BaseException:
-            sink.discard()
+            # Shielded: a cancelled request still has to take back what it began. In a thread: a commit that is under
+            # way holds the lock while it waits for the disk.
+            await asyncio.shield(asyncio.to_thread(sink.discard))
             raise
         return StoredObject(key, size_bytes, sha256)
 
@@ -113,7 +116,9 @@ class FolderObjects:
         """See Objects."""
 
         def write() -> None:
-            _Sink(self._incoming).discard()
+            sink = _Sink(self._incoming)
+            sink.open()
+            sink.discard()
 
         await _in_thread(write)
 
@@ -122,15 +127,22 @@ class FolderObjects:
 
 
 class _Sink:
-    """One temporary file until it is committed or discarded; either may meet a write that still runs in a thread."""
+    """One temporary file until it is committed or discarded; a discard may meet a call that still runs in a thread."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = folder / secrets.token_hex(16)
         self._lock = threading.Lock()
         self._hash = hashlib.sha256()
-        self._descriptor: int | None = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self._descriptor: int | None = None
+        self._discarded = False
+
+    def open(self) -> None:
+        with self._lock:
+            if self._discarded:
+                return
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
     def write(self, data: bytes) -> None:
         with self._lock:
@@ -152,6 +164,7 @@ class _Sink:
 
     def discard(self) -> None:
         with self._lock:
+            self._discarded = True
             if self._descriptor is not None:
                 self._close()
                 self._path.unlink(missing_ok=True)
