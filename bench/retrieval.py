@@ -115,8 +115,8 @@ async def ranked_alone(
             extent = await view.extent(query, None)
             postings, numbers, _ = await view.candidates(extent, vector, DEPTH)
             best = LexicalScores(postings, extent.statistics).best(DEPTH)
-            dense[position] = distinct(ids[chunk.document_id] for chunk in await view.chunks(numbers.tolist()))
-            lexical[position] = distinct(ids[chunk.document_id] for chunk in await view.chunks(best.tolist()))
+            dense[position] = distinct(ids[chunk.document_id] for chunk in await view.chunks(numbers.tolist(), vector))
+            lexical[position] = distinct(ids[chunk.document_id] for chunk in await view.chunks(best.tolist(), vector))
     return dense, lexical
 
 

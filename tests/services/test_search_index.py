@@ -45,7 +45,7 @@ async def nearest(database: Database, caller: Caller, vector: np.ndarray) -> lis
     async with ChunkViews(database, LARGE)(caller) as view:
         extent = await view.extent("", None)
         _, numbers, _ = await view.candidates(extent, vector, 10)
-        return [chunk.ordinal for chunk in await view.chunks(numbers.tolist())]
+        return [chunk.ordinal for chunk in await view.chunks(numbers.tolist(), vector)]
 
 
 def index_names(owner_url: str) -> set[str]:

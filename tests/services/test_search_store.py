@@ -244,7 +244,7 @@ async def lexical_scores(
         postings, _, _ = await view.candidates(extent, unit(1), 10)
         scores = LexicalScores(postings, extent.statistics)
         numbers = scores.best(1000)
-        found = await view.chunks(numbers.tolist())
+        found = await view.chunks(numbers.tolist(), unit(1))
         values = scores.of(numbers)
         assert list(values) == sorted(values, reverse=True)
         return {
@@ -314,7 +314,7 @@ async def test_dense_ranking_is_exact(database: Database, new_caller) -> None:
     async with ChunkViews(database)(caller) as view:
         extent = await view.extent("anything", None)
         _, numbers, cosines = await view.candidates(extent, query, 20)
-        found = [chunk.ordinal for chunk in await view.chunks(numbers.tolist())]
+        found = [chunk.ordinal for chunk in await view.chunks(numbers.tolist(), query)]
     exact = np.array(vectors) @ query
     assert found == np.argsort(-exact)[:20].tolist()
     assert cosines == pytest.approx(np.sort(exact)[::-1][:20], abs=1e-3)

@@ -44,24 +44,28 @@ WHERE tenant_id = %(tenant)s AND lexeme = ANY (%(lexemes)s) AND block BETWEEN %(
 GROUP BY lexeme
 """
 
-# Adding nothing to the distance keeps the planner from an index, which would not be exact.
+# Each distance is computed once. Adding nothing to it keeps the planner from an index, which would not be exact. The
+# two aggregates see the rows in the order of the subquery.
 _NEAREST: Final = """
-SELECT number, -(embedding <#> %(vector)s) AS similarity FROM chunk_vector
-WHERE tenant_id = %(tenant)s AND number BETWEEN %(first)s AND %(last)s
-ORDER BY (embedding <#> %(vector)s){exactly} LIMIT %(depth)s
+SELECT coalesce(string_agg(int8send(number), ''::bytea), ''::bytea) AS numbers,
+       coalesce(string_agg(float8send(-distance), ''::bytea), ''::bytea) AS similarities
+FROM (
+  SELECT number, (embedding <#> %(vector)b){exactly} AS distance FROM chunk_vector
+  WHERE tenant_id = %(tenant)s AND number BETWEEN %(first)s AND %(last)s
+  ORDER BY distance LIMIT %(depth)s
+) nearest
 """
 _EXACT: Final = _NEAREST.format(exactly=" + 0")
 _INDEXED: Final = _NEAREST.format(exactly="")
 
-_SIMILARITIES: Final = """
-SELECT number, -(embedding <#> %(vector)s) AS similarity FROM chunk_vector
-WHERE tenant_id = %(tenant)s AND number = ANY (%(numbers)s)
-"""
-
 _FOUND: Final = """
-SELECT c.number, c.document_id, c.ordinal, d.title, c.page, c.start_char, c.end_char, c.text
-FROM chunk c JOIN published_document d ON d.tenant_id = c.tenant_id AND d.document_id = c.document_id
-WHERE c.tenant_id = %(tenant)s AND d.tenant_id = %(tenant)s AND c.number = ANY (%(numbers)s)
+SELECT c.number, c.document_id, c.ordinal, d.title, c.page, c.start_char, c.end_char, c.text,
+       -(v.embedding <#> %(vector)b) AS similarity
+FROM chunk c
+JOIN chunk_vector v ON v.tenant_id = c.tenant_id AND v.number = c.number
+JOIN published_document d ON d.tenant_id = c.tenant_id AND d.document_id = c.document_id
+WHERE c.tenant_id = %(tenant)s AND v.tenant_id = %(tenant)s AND d.tenant_id = %(tenant)s
+  AND c.number = ANY (%(numbers)s)
 """
 
 
@@ -129,25 +133,19 @@ class ChunkView:
             Postings(extent.occurrences[row["lexeme"]], row["blocks"], row["sizes"], row["packed"])
             for row in await lexical.fetchall()
         ]
-        rows = await nearest.fetchall()
-        numbers = np.fromiter((row["number"] for row in rows), np.int64, len(rows))
-        return postings, numbers, np.fromiter((row["similarity"] for row in rows), np.float64, len(rows))
+        row = one(await nearest.fetchone())
+        numbers = np.frombuffer(row["numbers"], dtype=">i8").astype(np.int64)
+        return postings, numbers, np.frombuffer(row["similarities"], dtype=">f8").astype(np.float64)
 
-    async def similarities(self, numbers: Numbers, query: Vector) -> dict[int, float]:
-        """The cosine of each of these chunks that is there."""
-        if not len(numbers):
-            return {}
-        rows = await self._rows(_SIMILARITIES, numbers=numbers.tolist(), vector=HalfVector(query))
-        return {row["number"]: row["similarity"] for row in rows}
-
-    async def chunks(self, numbers: Sequence[int]) -> list[Found]:
+    async def chunks(self, numbers: Sequence[int], query: Vector) -> list[Found]:
         """These chunks, in the order asked."""
-        rows = {row["number"]: row for row in await self._rows(_FOUND, numbers=list(numbers))}
-        return [_found(rows[number]) for number in numbers if number in rows]
-
-    async def _rows(self, statement: str, **values: Any) -> list[dict[str, Any]]:
-        cursor = await self._connection.execute(statement, {"tenant": self._tenant, **values}, binary=True)
-        return await cursor.fetchall()
+        cursor = await self._connection.execute(
+            _FOUND,
+            {"tenant": self._tenant, "numbers": list(numbers), "vector": HalfVector(query)},
+            binary=True,
+        )
+        found = {row["number"]: _found(row) for row in await cursor.fetchall()}
+        return [found[number] for number in numbers if number in found]
 
 
 def _found(row: dict[str, Any]) -> Found:
@@ -160,4 +158,5 @@ def _found(row: dict[str, Any]) -> Found:
         start=row["start_char"],
         end=row["end_char"],
         text=row["text"],
+        similarity=row["similarity"],
     )

@@ -6,6 +6,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,9 @@ BLOCK_BITS: Final = 10  # chunks of a block, as the postings are packed: 2 ** 10
 _BLOCK: Final = 1 << BLOCK_BITS
 _ENTRY_BYTES: Final = 4
 _GROUP: Final = 64  # arbitrary: divides a block
+# Entries that are worked on at once: what each step gives then fits the processor's cache, and stays below the 128 KB
+# from which malloc asks the system for new pages each time, which was half of the time (2026-11-21).
+_PIECE: Final = 12_288
 
 
 class LexicalScores:
@@ -37,22 +41,32 @@ class LexicalScores:
         self.reachable = absent * math.log1p((statistics.chunk_count + 0.5) / 0.5) * (K1 + 1)
         if not postings or not statistics.chunk_count:
             return
-        entries = np.frombuffer(b"".join(item.packed for item in postings), dtype=">i4").astype(np.int32)
         counts = np.array([len(item.packed) // _ENTRY_BYTES for item in postings])
         idf = np.log1p((statistics.chunk_count - counts + 0.5) / (counts + 0.5))
         weights = idf * np.array([item.occurrences for item in postings]) * (K1 + 1)
         self.reachable += float(weights.sum())
-        places = np.searchsorted(self._blocks, np.concatenate(blocks)).astype(np.int32) << BLOCK_BITS
-        sizes = np.frombuffer(b"".join(item.sizes for item in postings), dtype=">i4") // _ENTRY_BYTES
-        index = np.repeat(places, sizes) + (entries >> 21)
-        occurrences = ((entries >> 15) & 63).astype(np.float64)
-        norms = (
-            occurrences
-            + (K1 * (1 - B))
-            + (entries & 32767) * (K1 * B * statistics.chunk_count / statistics.lexeme_count)
-        )
-        parts = np.repeat(weights, counts) * occurrences / norms
-        self._scores = np.bincount(index, parts, len(self._blocks) << BLOCK_BITS).astype(np.float64, copy=False)
+        self._scores = np.zeros(len(self._blocks) << BLOCK_BITS)
+        by_length = K1 * B * statistics.chunk_count / statistics.lexeme_count
+        for item, found, weight in zip(postings, blocks, weights.tolist(), strict=True):
+            self._add(item, np.searchsorted(self._blocks, found) << BLOCK_BITS, weight, by_length)
+
+    def _add(self, item: Postings, places: Numbers, weight: float, by_length: float) -> None:
+        """Adds what one lexeme gives to each chunk; no chunk is among its entries twice."""
+        entries = np.frombuffer(item.packed, dtype=">i4")
+        sizes = np.frombuffer(item.sizes, dtype=">i4") // _ENTRY_BYTES
+        ends = np.cumsum(sizes)
+        cuts = np.flatnonzero(np.diff((ends - 1) // _PIECE)) + 1
+        for first, last in pairwise((0, *cuts.tolist(), len(sizes))):
+            piece = entries[ends[first] - sizes[first] : ends[last - 1]].astype(np.int32)
+            index = np.repeat(places[first:last], sizes[first:last])
+            index += piece >> 21
+            occurrences = ((piece >> 15) & 63).astype(np.float64)
+            norms = (piece & 32767) * by_length
+            norms += occurrences
+            norms += K1 * (1 - B)
+            occurrences /= norms
+            occurrences *= weight
+            np.add.at(self._scores, index, occurrences)  # several times as fast as indexing with +=
 
     def best(self, count: int) -> Numbers:
         """The numbers of at most `count` chunks above 0, best first, the lower number first among equals."""

@@ -16,8 +16,8 @@ from slipway.base.callers import Caller
 from slipway.base.errors import UpstreamFailed
 from slipway.services.retrieval.ports import Embedder
 from slipway.services.retrieval.ranking import LexicalScores, fused, order
-from slipway.services.retrieval.search_models import Found, Numbers, Vector
-from slipway.services.retrieval.search_ports import View, Views
+from slipway.services.retrieval.search_models import Found, Numbers, Scores, Vector
+from slipway.services.retrieval.search_ports import Views
 
 DIMENSIONS: Final = 384
 # Chunks that each ranking puts forward; both scores of each are then known exactly. The largest `limit` must fit.
@@ -68,10 +68,9 @@ class Search:
             postings, nearest, cosines = await view.candidates(extent, vector, DEPTH)
             absent = sum(extent.occurrences.values()) - sum(item.occurrences for item in postings)
             lexical = LexicalScores(postings, extent.statistics, absent)
-            similarity = dict(zip(nearest.tolist(), cosines.tolist(), strict=True))
-            missing = [number for number in lexical.best(DEPTH).tolist() if number not in similarity]
-            similarity |= await view.similarities(np.array(missing, np.int64), vector)
-            return await _shown(view, similarity, lexical, limit)
+            hopeful = _hopeful(nearest, cosines, lexical, limit)
+            chunks = await view.chunks(hopeful.tolist(), vector)
+        return _ordered(chunks, lexical, limit)
 
 
 def storable(text: str) -> str:
@@ -79,13 +78,26 @@ def storable(text: str) -> str:
     return text.replace("\x00", " ").encode("utf-8", "replace").decode("utf-8")
 
 
-async def _shown(view: View, similarity: dict[int, float], lexical: LexicalScores, limit: int) -> list[Ranked]:
-    numbers: Numbers = np.fromiter(similarity, np.int64, len(similarity))
-    cosines = np.clip(np.fromiter(similarity.values(), np.float64, len(similarity)), -1.0, 1.0)
+def _hopeful(nearest: Numbers, cosines: Scores, lexical: LexicalScores, limit: int) -> Numbers:
+    """The chunks that may be among the `limit` best: of the nearest, and of those with the best words.
+
+    A chunk that is not among the nearest is not nearer than the last of them, so its fused score has a bound.
+    """
+    scores = fused(cosines, lexical.of(nearest), lexical.reachable)
+    best = order(scores, nearest)[:limit]
+    numbers = lexical.best(DEPTH)
+    numbers = numbers[~np.isin(numbers, nearest)]
+    if len(best) == limit and len(numbers):
+        ceilings = fused(np.full(len(numbers), cosines[-1]), lexical.of(numbers), lexical.reachable)
+        numbers = numbers[ceilings >= scores[best[-1]]]
+    return np.concatenate((nearest[best], numbers))
+
+
+def _ordered(chunks: list[Found], lexical: LexicalScores, limit: int) -> list[Ranked]:
+    numbers: Numbers = np.array([chunk.number for chunk in chunks], np.int64)
+    cosines = np.clip(np.array([chunk.similarity for chunk in chunks], np.float64), -1.0, 1.0)
     scores = fused(cosines, lexical.of(numbers), lexical.reachable)
-    best = order(scores, numbers)[:limit]
-    score_of = {int(numbers[i]): (float(scores[i]), float(cosines[i])) for i in best}
-    return [Ranked(chunk, *score_of[chunk.number]) for chunk in await view.chunks([int(numbers[i]) for i in best])]
+    return [Ranked(chunks[i], float(scores[i]), float(cosines[i])) for i in order(scores, numbers)[:limit]]
 
 
 def _unit(embedding: bytes) -> Vector:

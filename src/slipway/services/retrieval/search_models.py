@@ -46,7 +46,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One chunk as it is shown; `text` is characters `start` to `end` of its document."""
+    """One chunk as it is shown; `text` is characters `start` to `end` of its document, `similarity` to the query."""
 
     number: int
     document_id: str
@@ -56,3 +56,4 @@ class Found:
     start: int
     end: int
     text: str
+    similarity: float

@@ -19,12 +19,8 @@ class View(Protocol):
         """The postings of the query's lexemes, and the `depth` nearest chunks by cosine, nearest first."""
         ...
 
-    async def similarities(self, numbers: Numbers, query: Vector) -> dict[int, float]:
-        """The cosine of each of these chunks that is there."""
-        ...
-
-    async def chunks(self, numbers: Sequence[int]) -> list[Found]:
-        """These chunks, in the order asked."""
+    async def chunks(self, numbers: Sequence[int], query: Vector) -> list[Found]:
+        """These chunks with their cosine to the query, in the order asked."""
         ...
 
 
