@@ -43,14 +43,18 @@ class Client:
         unix_socket: Path | None = None,
         credential: Credential | None = None,
         context: Context | None = None,
+        part: str | None = None,
         timeout_s: float = 120.0,
         transport: Transport | None = None,
     ) -> None:
-        """`credential` and `context` (headers) are asked before each request; `api_key` is the usual constant one."""
+        """`credential` and `context` (headers) are asked before each request; `api_key` is the usual constant one.
+
+        `part` names the part that is spoken to when another part of the platform is the client.
+        """
         if credential is None and api_key is not None:
             credential = lambda: api_key  # noqa: E731
         self._transport = transport or Transport.open(
-            url, unix_socket=unix_socket, credential=credential, context=context, timeout_s=timeout_s
+            url, unix_socket=unix_socket, credential=credential, context=context, part=part, timeout_s=timeout_s
         )
 
     def acting(self, credential: Credential) -> "Client":
@@ -239,6 +243,4 @@ class Client:
 
     async def ready(self) -> dict[str, Any]:
         """What `/ready` says, also when it says no."""
-        response = await self._transport.http.get("/ready")
-        answer: dict[str, Any] = response.json()
-        return answer
+        return await self._transport.probe("/ready")

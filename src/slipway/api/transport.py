@@ -125,6 +125,15 @@ class Transport:
                 await asyncio.sleep(pause_s)
         raise AssertionError("the loop returns or raises")
 
+    async def probe(self, path: str) -> dict[str, Any]:
+        """What a probe says, whatever its status, asked once; raises UpstreamFailed when something else answers."""
+        with _Translated(self.part):
+            response = await self.http.get(path)
+        answer = _parsed(response.text)
+        if not isinstance(answer, dict) or "ready" not in answer:
+            raise UpstreamFailed(f"What answers at {self.http.base_url} is not a Slipway platform: check the address.")
+        return answer
+
     @asynccontextmanager
     async def stream(
         self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None

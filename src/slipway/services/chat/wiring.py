@@ -21,4 +21,4 @@ def wire(foundation: Foundation) -> Part:
 
 def _client(foundation: Foundation, part: str) -> Client:
     address = foundation.address(part)
-    return Client(address.url, unix_socket=address.unix_socket, context=trace_headers)
+    return Client(address.url, unix_socket=address.unix_socket, context=trace_headers, part=part)

@@ -31,7 +31,7 @@ async def wire(foundation: Foundation) -> Part:
     database, objects = foundation.database, foundation.objects
     leases = await Database.open(foundation.database_url, max_connections=_LEASE_CONNECTIONS, name="slipway leases")
     address = foundation.address("gateway")
-    gateway = Client(address.url, unix_socket=address.unix_socket, context=trace_headers)
+    gateway = Client(address.url, unix_socket=address.unix_socket, context=trace_headers, part="gateway")
     embeddings = Embeddings(gateway, foundation.tokens, foundation.manifest.models.embeddings)
     chunks, texts = Chunks(), TextCache(objects)
     ingestion = Ingestion(database, objects, extract_apart, embeddings, chunks, texts, WordPieces()).workflow
