@@ -27,6 +27,12 @@ class Scope(StrEnum):
     TENANTS_ADMIN = "admin:tenants"
 
 
+def known_scopes(names: Iterable[str]) -> frozenset[Scope]:
+    """The scopes of these names; one that a newer version granted means nothing to this one."""
+    known = frozenset(names)
+    return frozenset(scope for scope in Scope if scope.value in known)
+
+
 class Role(StrEnum):
     """What a user or key is within the platform; each role stands for a set of scopes."""
 

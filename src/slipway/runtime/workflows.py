@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import uuid4
 
-from slipway.base.callers import Caller, Role, Scope
+from slipway.base.callers import Caller
 from slipway.base.errors import Internal, SlipwayError, as_ours
 from slipway.base.ids import new_id
+from slipway.runtime.acting import ACTING, ACTING_VALUES, acting_caller, acting_values
 from slipway.runtime.database import Connection, Database, one
 
 _log = logging.getLogger(__name__)
@@ -135,20 +136,17 @@ async def start(
     """Starts a workflow about `subject_id` on the caller's behalf, once the caller's transaction commits."""
     workflow_id = workflow_id or new_id("wfl")
     await connection.execute(
-        "INSERT INTO workflow (tenant_id, id, kind, subject_id, acting_subject, acting_role, acting_scopes,"
-        " acting_key_id, due_at) VALUES (%(tenant)s, %(id)s, %(kind)s, %(subject)s, %(acting)s, %(role)s, %(scopes)s,"
-        " %(key)s, clock_timestamp() + make_interval(secs => %(delay)s))",
+        f"INSERT INTO workflow (tenant_id, id, kind, subject_id, {ACTING}, due_at)"  # noqa: S608 - constants only
+        f" VALUES (%(tenant)s, %(id)s, %(kind)s, %(subject)s, {ACTING_VALUES},"
+        " clock_timestamp() + make_interval(secs => %(delay)s))",
         {
             "tenant": caller.tenant_id,
             "id": workflow_id,
             "kind": workflow.kind,
             "subject": subject_id,
-            "acting": caller.subject,
-            "role": caller.role.value,
-            "scopes": sorted(caller.scopes),
-            "key": caller.key_id,
             "delay": delay_s,
-        },
+        }
+        | acting_values(caller),
     )
     await _write_steps(connection, caller.tenant_id, workflow_id, workflow)
     return workflow_id
@@ -284,7 +282,7 @@ class Worker:
 
     async def _execute(self, row: Mapping[str, Any]) -> None:
         workflow = next(item for item in self.workflows if item.kind == row["kind"])
-        execution = Execution(self.database, _caller(row), row["id"], row["subject_id"], row["fence"])
+        execution = Execution(self.database, acting_caller(row), row["id"], row["subject_id"], row["fence"])
         try:
             if row["attempts"] > _MAX_ATTEMPTS:
                 public = f"Processing this stopped {_MAX_ATTEMPTS} times without progress, so it was given up."
@@ -393,14 +391,4 @@ async def _mark(connection: Connection, execution: Execution, status: str, step:
         "UPDATE workflow_step SET status = %(status)s WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
         " AND name = %(step)s",
         execution.keys | {"status": status, "step": step},
-    )
-
-
-def _caller(row: Mapping[str, Any]) -> Caller:
-    return Caller(
-        tenant_id=row["tenant_id"],
-        subject=row["acting_subject"],
-        scopes=frozenset(Scope(scope) for scope in row["acting_scopes"] if scope in set(Scope)),
-        role=Role(row["acting_role"]),
-        key_id=row["acting_key_id"],
     )

@@ -15,7 +15,7 @@ import jwt
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from slipway.base.callers import Caller, Role, Scope
+from slipway.base.callers import Caller, Role, Scope, known_scopes
 from slipway.base.errors import Misconfigured, Unauthenticated
 
 ISSUER: Final = "slipway:internal"
@@ -89,7 +89,7 @@ class InternalTokens:
             caller = Caller(
                 tenant_id=claims["tenant"],
                 subject=claims["sub"],
-                scopes=frozenset(Scope(scope) for scope in claims["scope"].split()),
+                scopes=known_scopes(claims["scope"].split()),
                 role=Role(claims["role"]),
                 key_id=claims.get("key"),
                 actor=claims["act"]["sub"],

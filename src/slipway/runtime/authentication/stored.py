@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from hmac import compare_digest
 from typing import Any, Final
 
-from slipway.base.callers import Role, Scope
+from slipway.base.callers import Role, Scope, known_scopes
 from slipway.runtime.database import Database, one
 
 # A change is stamped while its transaction runs and seen when it commits, so the same window is asked for again and
@@ -90,14 +90,12 @@ class StoredIdentities:
 
 
 def _standing(row: dict[str, Any]) -> Standing:
-    known = {scope.value for scope in Scope}
     scopes = row["scopes"]
     return Standing(
         id=row["id"],
         tenant_id=row["tenant_id"],
         role=Role(row["role"]),
-        # A scope that a newer version granted means nothing to this one.
-        scopes=None if scopes is None else frozenset(Scope(scope) for scope in scopes if scope in known),
+        scopes=None if scopes is None else known_scopes(scopes),
         expires_at=row["expires_at"],
         version=row["changed_at"],
     )

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from slipway.api.identity import Client, ClientRequest, Key, KeyRequest, Tenant, TenantRequest, User, UserRequest
 from slipway.api.wire import Page
-from slipway.base.callers import Caller, Role, Scope
+from slipway.base.callers import Caller, Scope
 from slipway.runtime.authentication.api_keys import MadeKey
 from slipway.services.identity.models import Account, CodeGrant, OAuthClient, RefreshGrant, StoredSigningKey
 
@@ -106,10 +106,3 @@ class SigningKeyStore(Protocol):
         Returns whether it was added.
         """
         ...
-
-
-class RoleOf(Protocol):
-    """Anything with a role, to be compared with the maker's."""
-
-    @property
-    def role(self) -> Role: ...

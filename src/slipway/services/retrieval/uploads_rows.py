@@ -7,8 +7,9 @@ that one.
 from psycopg.rows import DictRow
 
 from slipway.api.documents import Document
-from slipway.base.callers import Caller, Role, Scope
+from slipway.base.callers import Caller
 from slipway.base.errors import SlipwayError
+from slipway.runtime.acting import ACTING, ACTING_VALUES, acting_caller, acting_values
 from slipway.runtime.database import Connection
 from slipway.services.retrieval.documents_rows import failure
 from slipway.services.retrieval.models import PendingUpload
@@ -20,9 +21,9 @@ async def insert(connection: Connection, upload: PendingUpload, *, presigned: bo
     """Announces an upload, so that whatever it leaves behind is found and removed."""
     caller = upload.caller
     await connection.execute(
-        "INSERT INTO upload (tenant_id, id, collection, file_name, declared_type, size_bytes, presigned,"
-        " acting_subject, acting_role, acting_scopes, acting_key_id, expires_at, look_at) VALUES (%(tenant)s, %(id)s,"
-        " %(collection)s, %(name)s, %(declared)s, %(size)s, %(presigned)s, %(subject)s, %(role)s, %(scopes)s, %(key)s,"
+        "INSERT INTO upload (tenant_id, id, collection, file_name, declared_type, size_bytes, presigned,"  # noqa: S608
+        f" {ACTING}, expires_at, look_at) VALUES (%(tenant)s, %(id)s, %(collection)s, %(name)s, %(declared)s, %(size)s,"
+        f" %(presigned)s, {ACTING_VALUES},"
         " clock_timestamp() + make_interval(secs => %(expires)s),"
         " clock_timestamp() + make_interval(secs => CASE WHEN %(presigned)s THEN 1 ELSE %(expires)s END))",
         {
@@ -33,12 +34,9 @@ async def insert(connection: Connection, upload: PendingUpload, *, presigned: bo
             "declared": upload.declared_type,
             "size": upload.size_bytes,
             "presigned": presigned,
-            "subject": caller.subject,
-            "role": caller.role.value,
-            "scopes": sorted(caller.scopes),
-            "key": caller.key_id,
             "expires": expires_s,
-        },
+        }
+        | acting_values(caller),
     )
 
 
@@ -149,13 +147,7 @@ async def due(connection: Connection, *, limit: int) -> list[tuple[PendingUpload
 
 def _upload(row: DictRow) -> PendingUpload:
     return PendingUpload(
-        caller=Caller(
-            tenant_id=row["tenant_id"],
-            subject=row["acting_subject"],
-            scopes=frozenset(Scope(scope) for scope in row["acting_scopes"]),
-            role=Role(row["acting_role"]),
-            key_id=row["acting_key_id"],
-        ),
+        caller=acting_caller(row),
         id=row["id"],
         collection=row["collection"],
         file_name=row["file_name"],

@@ -120,8 +120,3 @@ def upgrade() -> None:
     tenant_table("collection", platform="SELECT")
     for table in ("published_document", "chunk", "chunk_vector", "posting", "staged_chunk"):
         tenant_table(table)
-
-
-def downgrade() -> None:
-    for table in ("staged_chunk", "posting", "chunk_vector", "chunk", "published_document", "collection"):
-        op.execute(f"DROP TABLE {table}")

@@ -53,7 +53,6 @@ class MiniLM:
 
     name = "all-minilm-l6-v2"
     dimensions = HIDDEN
-    max_tokens = MAX_TOKENS
 
     def __init__(self, cache_folder: Path, threads: int | None = None) -> None:
         """`threads` cores at most for one call, all of this process's by default."""
