@@ -9,7 +9,7 @@ from slipway.api.chat import ChatRequest
 from slipway.api.client import Client
 from slipway.base.errors import UpstreamFailed
 from slipway.base.money import format_usd
-from slipway.cli.connection import HomeOption, JsonOption, KeyOption, UrlOption, client_of, run
+from slipway.cli.connection import HomeOption, JsonOption, KeyOption, UrlOption, client_of, request_of, run
 
 
 def ask(
@@ -23,7 +23,9 @@ def ask(
     as_json: JsonOption = False,
 ) -> None:
     """Answer a question from your documents."""
-    request = ChatRequest(message=question, session_id=session, collection=collection, model=model)
+    if not question.strip():
+        raise typer.BadParameter("write what you want to know.", param_hint="question")
+    request = request_of(ChatRequest, message=question, session_id=session, collection=collection, model=model)
     client = client_of(home, url, api_key)
     if as_json:
         typer.echo(run(client, lambda client: client.chat(request)).model_dump_json())

@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
+from pydantic import ValidationError
 
 from slipway.api.client import Client
+from slipway.api.wire import Request
 from slipway.app.home import Home
-from slipway.base.errors import Unauthenticated
+from slipway.base.errors import InvalidRequest, Unauthenticated
 from slipway.runtime.settings import Settings, client_settings
 
 Answer = TypeVar("Answer")
+Body = TypeVar("Body", bound=Request)
 
 HomeOption = Annotated[
     Path | None, typer.Option("--home", help="Home of the platform (SLIPWAY_HOME; .slipway by default).")
@@ -37,6 +40,15 @@ def client_of(home: Path | None, url: str | None, api_key: str | None) -> Client
         url = url or (kept.url if kept else None)
         api_key = api_key or (kept.api_key if kept else None)
     return Client(url or "http://127.0.0.1:8700", api_key=api_key)
+
+
+def request_of(kind: type[Body], **values: Any) -> Body:
+    """The request that a verb's arguments make; raises InvalidRequest with every argument that is wrong."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise InvalidRequest(f"This cannot be asked: {wrong}.") from error
 
 
 def run(client: Client, work: Callable[[Client], Awaitable[Answer]]) -> Answer:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from slipway.api.client import Client
 from slipway.api.documents import Document
-from slipway.base.errors import InvalidRequest, SlipwayError
+from slipway.base.errors import InvalidRequest, NotFound, SlipwayError
 from slipway.cli.connection import HomeOption, JsonOption, KeyOption, UrlOption, client_of, run
 
 app = typer.Typer(help="Your documents.", no_args_is_help=True)
@@ -55,7 +55,7 @@ def add(
 
 @app.command("list")
 def list_documents(
-    collection: Annotated[str | None, typer.Option("--collection")] = None,
+    collection: Annotated[str | None, typer.Option("--collection", help="List only this collection.")] = None,
     home: HomeOption = None,
     url: UrlOption = None,
     api_key: KeyOption = None,
@@ -73,7 +73,10 @@ def list_documents(
             if cursor is None:
                 return documents
 
-    for document in run(client_of(home, url, api_key), all_pages):
+    documents = run(client_of(home, url, api_key), all_pages)
+    if not documents:
+        typer.echo("There are no documents here: `slipway documents add FILE` adds some.", err=True)
+    for document in documents:
         if as_json:
             typer.echo(document.model_dump_json())
         else:
@@ -95,14 +98,19 @@ def delete(
 def _files(paths: Iterable[Path]) -> Iterable[Path]:
     for path in paths:
         if path.is_dir():
-            inside = sorted(item for item in path.rglob("*") if item.is_file() and not item.name.startswith("."))
+            inside = sorted(item for item in path.rglob("*") if item.is_file() and not _hidden(item.relative_to(path)))
             if not inside:
-                raise InvalidRequest(f"The folder {path} holds no files.")
+                raise InvalidRequest(f"The folder {path} holds no files, hidden ones aside.")
             yield from inside
         elif path.is_file():
             yield path
         else:
             raise InvalidRequest(f"There is no file or folder {path}.")
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a person does not see it in a folder: .git and .venv hold files that nobody means to add."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 class _Additions:
@@ -142,7 +150,12 @@ class _Additions:
         async for event in client.document_events(document.id):
             document = Document.model_validate(event.data)
             self._progress.update(bar, completed=_share_done(document), step=_current_step(document))
-        return document
+        if document.status in ("ready", "failed"):
+            return document
+        try:
+            return await client.document_view(document.id)
+        except NotFound as error:
+            raise NotFound("It was deleted before it could be searched.") from error
 
 
 def _share_done(document: Document) -> float:

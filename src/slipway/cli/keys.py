@@ -6,7 +6,7 @@ import typer
 
 from slipway.api.identity import KeyRequest
 from slipway.base.callers import Role
-from slipway.cli.connection import HomeOption, JsonOption, KeyOption, UrlOption, client_of, run
+from slipway.cli.connection import HomeOption, JsonOption, KeyOption, UrlOption, client_of, request_of, run
 
 app = typer.Typer(help="API keys of your tenant.", no_args_is_help=True)
 
@@ -21,7 +21,7 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key; its secret is shown this once."""
-    request = KeyRequest(name=name, role=role)
+    request = request_of(KeyRequest, name=name, role=role)
     key = run(client_of(home, url, api_key), lambda client: client.key_create(request))
     typer.echo(key.model_dump_json() if as_json else f"{key.secret}\n  id {key.id}; kept nowhere: store it now")
 

@@ -53,7 +53,8 @@ def main() -> None:
     try:
         app()
     except SlipwayError as error:
-        typer.echo(f"slipway: {error.public}", err=True)
+        wait = f" Try again in {error.retry_after_s:.0f} seconds." if error.retry_after_s else ""
+        typer.echo(f"slipway: {error.public}{wait}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from slipway.api.documents import SearchRequest
-from slipway.cli.connection import HomeOption, JsonOption, KeyOption, UrlOption, client_of, run
+from slipway.cli.connection import HomeOption, JsonOption, KeyOption, UrlOption, client_of, request_of, run
 
 
 def search(
@@ -18,7 +18,9 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find passages in your documents."""
-    request = SearchRequest(query=query, limit=limit, collection=collection)
+    if not query.strip():
+        raise typer.BadParameter("write what to look for.", param_hint="query")
+    request = request_of(SearchRequest, query=query, limit=limit, collection=collection)
     answer = run(client_of(home, url, api_key), lambda client: client.search(request))
     if as_json:
         typer.echo(answer.model_dump_json())
