@@ -32,7 +32,7 @@ def answered(status: int, headers: Mapping[str, str], content: bytes, key: str |
     retry_after_s = _retry_after_s(headers)
     if status == 429:
         return LimitExceeded(
-            message or "The model's provider allows no more requests for now.",
+            "The model's provider allows no more requests for now" + (f": {message}" if message else "."),
             detail=detail,
             retry_after_s=1.0 if retry_after_s is None and not _quota(content) else retry_after_s,
             retryable=not _quota(content),
@@ -55,7 +55,8 @@ def answered(status: int, headers: Mapping[str, str], content: bytes, key: str |
         )
     # 401, 403, 404, redirects: the manifest names a wrong key, address or model, which no caller can mend.
     return UpstreamFailed(
-        f"The model's provider does not accept this platform's settings for it (status {status}).",
+        f"The model's provider does not accept this platform's settings for it (status {status}): "
+        "check the model's api_key_env, base_url and id in the manifest.",
         detail=detail,
         retryable=False,
     )
@@ -64,7 +65,10 @@ def answered(status: int, headers: Mapping[str, str], content: bytes, key: str |
 def failed(error: httpx.HTTPError) -> SlipwayError:
     """The error that a broken connection stands for."""
     if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.PoolTimeout):
-        return Unavailable("The model's provider cannot be reached.", detail=repr(error))
+        return Unavailable(
+            "The model's provider cannot be reached: try again, or check the model's base_url in the manifest.",
+            detail=repr(error),
+        )
     if isinstance(error, httpx.TimeoutException):
         return DeadlineExceeded("The model's provider did not answer in time.", detail=repr(error))
     return UpstreamFailed("The connection to the model's provider broke.", detail=repr(error))

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import httpx
 import pytest
 
 from slipway.base.errors import (
@@ -13,7 +14,7 @@ from slipway.base.errors import (
     Unavailable,
     UpstreamFailed,
 )
-from slipway.services.gateway.upstream_errors import answered
+from slipway.services.gateway.upstream_errors import answered, failed
 
 KEY = "sk-0123456789"
 
@@ -74,3 +75,13 @@ def test_retry_after_as_a_date():
 def test_money_that_is_used_up_is_not_asked_again():
     error = answered(429, {}, b'{"error":{"message":"No.","code":"insufficient_quota"}}', None)
     assert not error.retryable and error.retry_after_s is None
+
+
+def test_each_sentence_says_whose_it_is_and_what_to_do():
+    assert answered(429, {}, b'{"error":{"message":"Slow down."}}', None).public == (
+        "The model's provider allows no more requests for now: Slow down."
+    )
+    for status in (401, 404):
+        assert "api_key_env, base_url and id in the manifest" in answered(status, {}, b"", None).public
+    away = failed(httpx.ConnectError("refused"))
+    assert type(away) is Unavailable and "base_url in the manifest" in away.public
