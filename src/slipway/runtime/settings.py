@@ -87,7 +87,8 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             problems = "; ".join(
-                f"{_PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+                f"{_PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: "
+                f"{'there is no such setting' if item['type'] == 'extra_forbidden' else item['msg']}"
                 for item in error.errors()
             )
             raise Misconfigured(f"The environment is not right: {problems}. See docs/settings.md.") from error

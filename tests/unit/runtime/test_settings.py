@@ -26,6 +26,7 @@ def test_every_wrong_variable_is_named_at_once():
     for name in environ:
         assert name in caught.value.public
     assert "docs/settings.md" in caught.value.public
+    assert "SLIPWAY_PROT: there is no such setting" in caught.value.public
 
 
 def test_secrets_are_neither_shown_nor_repeated_in_an_error():
