@@ -101,10 +101,7 @@ def install(app: FastAPI) -> None:
 
     async def validation_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        fields = [
-            {"field": ".".join(str(part) for part in item["loc"]), "message": str(item["msg"])}
-            for item in error.errors()
-        ]
+        fields = [_invalid_field(item) for item in error.errors()]
         summary = "; ".join(f"{item['field']}: {item['message']}" for item in fields[:3])
         return answer(request, InvalidRequest(f"The request is not valid: {summary}."), fields)
 
@@ -128,6 +125,17 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, unexpected)
+
+
+def _invalid_field(item: dict[str, Any]) -> dict[str, str]:
+    """A field and what is wrong with it; the framework tells a body that is no JSON as a field named by its offset."""
+    if item["type"] == "json_invalid":
+        reason = item.get("ctx", {}).get("error", "it cannot be parsed")
+        return {"field": "body", "message": f"This is not JSON: {reason} (at character {item['loc'][-1]})"}
+    message = str(item["msg"])
+    if item.get("ctx", {}).get("field_type") == "Value":  # a secret, whose characters the framework counts as items
+        message = message.partition(" items")[0] + " characters"
+    return {"field": ".".join(str(part) for part in item["loc"]), "message": message}
 
 
 def request_id_of(request: Request) -> str:
