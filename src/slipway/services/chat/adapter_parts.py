@@ -64,7 +64,7 @@ def _pieces(event: Event, model: str) -> list[Token | Spent]:
     if usage:
         pieces.append(
             Spent(
-                model=model,
+                model=chunk.get("model") or model,  # with a fallback, the one that answered
                 prompt_tokens=usage["prompt_tokens"],
                 completion_tokens=usage.get("completion_tokens", 0),
                 cost_usd_micros=usage.get("cost_usd_micros", 0),
