@@ -110,11 +110,13 @@ def install(app: FastAPI) -> None:
         if error.status_code == 405:
             public = f"{request.method} is not allowed on {request.url.path}."
         elif error.status_code == 404:
-            public = f"There is nothing at {request.url.path}."
+            public = f"There is nothing at {request.url.path}: the API is below /v1, and /openapi.json describes it."
         else:
             public = str(error.detail)
         # The framework's own statuses stay, 405 for one, also where no error of ours has them.
         body = _body(kind_of(error.status_code)(public), error.status_code, request_id_of(request))
+        if error.status_code == 404:  # OpenAI's SDKs show nothing but this member: a base_url without /v1 ends here
+            body["error"] = {"message": public, "type": "invalid_request_error", "param": None, "code": "not_found"}
         return JSONResponse(body, error.status_code, dict(error.headers or {}), media_type=MEDIA_TYPE)
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -45,3 +45,10 @@ async def test_the_length_of_a_secret_is_counted_in_characters_and_it_is_not_rep
     assert [error["field"] for error in answer.json()["errors"]] == ["body.password"]
     assert limit in answer.json()["detail"]
     assert password not in answer.text
+
+
+async def test_an_address_where_nothing_is_tells_it_to_openai_clients_too(client: httpx.AsyncClient):
+    answer = await client.get("/models")
+    assert answer.status_code == 404
+    assert "is below /v1" in answer.json()["detail"]
+    assert answer.json()["error"]["message"] == answer.json()["detail"]
