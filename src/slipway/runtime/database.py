@@ -8,19 +8,22 @@ returned too few rows (measured, see architecture.md). Driver errors leave as ou
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Self
+import select
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Final, LiteralString, Self
 
 import psycopg
 from pgvector.psycopg import register_vector_async
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncClientCursor, AsyncConnection, errors
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
 from slipway.base.callers import Caller
-from slipway.base.errors import Conflict, Misconfigured, SlipwayError, StorageFull, Unavailable, defect
+from slipway.base.errors import Conflict, InvalidRequest, Misconfigured, SlipwayError, StorageFull, Unavailable, defect
 
 Connection = AsyncConnection[DictRow]
+Parameters = Mapping[str, Any]
 
 APP_ROLE = "slipway_app"
 PLATFORM_ROLE = "slipway_platform"
@@ -38,28 +41,38 @@ _DEAD_PEER = {
 }
 
 
+_TRUSTED_S: Final = 5.0  # a connection that rested longer is asked: a network may have forgotten it without a word
+
+
+class _Pooled(AsyncConnection[DictRow]):
+    """A connection that knows when it was last given back."""
+
+    rested_since_s: float = float("-inf")
+
+
 class Database:
     """A pool of connections as the role `slipway_app`, which owns nothing and bypasses nothing."""
 
-    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+    def __init__(self, pool: AsyncConnectionPool[_Pooled]) -> None:
         self._pool = pool
 
     @classmethod
     async def open(cls, url: str, *, max_connections: int = 10, name: str = "slipway") -> Self:
         """Connects; raises Unavailable when the server does not answer within 10 s, Misconfigured when it refuses."""
-        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        pool: AsyncConnectionPool[_Pooled] = AsyncConnectionPool(
             url,
-            connection_class=AsyncConnection[DictRow],
+            connection_class=_Pooled,
             kwargs={
                 "row_factory": dict_row,
-                "autocommit": False,
+                "autocommit": True,  # `_begin` begins: the driver would spend a round trip of its own on it
                 "application_name": name,
                 "connect_timeout": 5,
                 **_DEAD_PEER,
                 "options": f"-c role={APP_ROLE} -c plan_cache_mode=force_custom_plan -c timezone=UTC",
             },
             configure=_configure,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
+            reset=_reset,
             min_size=1,
             max_size=max_connections,
             max_waiting=1000,
@@ -88,15 +101,28 @@ class Database:
         """
         with _translated():
             async with self._pool.connection() as connection:
-                await connection.execute("SELECT set_config('slipway.tenant', %s, true)", (caller.tenant_id,))
+                await _begin(connection, _TENANT, {"tenant": caller.tenant_id})
                 yield connection
+
+    @contextlib.asynccontextmanager
+    async def transaction_with(
+        self, caller: Caller, first: LiteralString, parameters: Parameters
+    ) -> AsyncIterator[tuple[Connection, DictRow | None]]:
+        """The same with the row of its first statement, which is sent together with its beginning.
+
+        `first` has %(name)s for its parameters, %(tenant)s among them.
+        """
+        with _translated():
+            async with self._pool.connection() as connection:
+                cursor = await _begin(connection, f"{_TENANT}; {first}", {**parameters, "tenant": caller.tenant_id})
+                yield connection, await cursor.fetchone()
 
     @contextlib.asynccontextmanager
     async def platform_transaction(self) -> AsyncIterator[Connection]:
         """One transaction across tenants: for credentials, tenants and queues. A fitness test lists every use."""
         with _translated():
             async with self._pool.connection() as connection:
-                await connection.execute(f"SET LOCAL ROLE {PLATFORM_ROLE}")
+                await _begin(connection, f"SET LOCAL ROLE {PLATFORM_ROLE}")
                 yield connection
 
     async def check(self) -> None:
@@ -127,7 +153,37 @@ async def _refuse_wrong_login(url: str) -> None:
 
 async def _configure(connection: Connection) -> None:
     await register_vector_async(connection)
-    await connection.commit()
+
+
+_TENANT: Final = "SELECT set_config('slipway.tenant', %(tenant)s, true)"
+
+
+async def _begin(
+    connection: Connection, statements: LiteralString, parameters: Parameters | None = None
+) -> AsyncClientCursor[DictRow]:
+    """Begins a transaction with these statements in one round trip; the cursor is at the result of the last one."""
+    cursor = AsyncClientCursor(connection, row_factory=dict_row)
+    # Several statements go as text (PostgreSQL's simple protocol), with parameters that the driver has quoted; each
+    # text is another, so that preparing would only fill the server's memory.
+    await cursor.execute(f"BEGIN; {statements}", parameters, prepare=False)
+    while cursor.nextset():
+        pass
+    return cursor
+
+
+async def _check(connection: _Pooled) -> None:
+    """Raises unless the connection lives. One that was used a moment ago is only looked at: an idle server is silent,
+    so what there is to read is its farewell or the end of the stream."""
+    if time.monotonic() - connection.rested_since_s < _TRUSTED_S:
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        if not poll.poll(0):
+            return
+    await AsyncConnectionPool.check_connection(connection)
+
+
+async def _reset(connection: _Pooled) -> None:
+    connection.rested_since_s = time.monotonic()
 
 
 @contextlib.contextmanager
@@ -142,6 +198,11 @@ def _translated() -> Iterator[None]:
         ) from error
     except errors.DiskFull as error:
         raise StorageFull("The database has no room left on its disk.", detail=str(error)) from error
+    except psycopg.DataError as error:
+        # Text that is checked nowhere else: a form's field, a header. The driver has no class of its own for it.
+        if not isinstance(error, errors.UntranslatableCharacter) and "NUL (0x00)" not in str(error):
+            raise
+        raise InvalidRequest("Text cannot hold the character U+0000: leave it out.", detail=str(error)) from error
     except (
         psycopg.OperationalError,
         psycopg.InterfaceError,
