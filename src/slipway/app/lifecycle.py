@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from slipway.app.assembly import assemble
 from slipway.app.foundation import Grounds, load_manifest, open_foundation
+from slipway.app.heads import BoundedHeads
 from slipway.app.home import Credentials, Home
 from slipway.app.probes import Readiness
 from slipway.app.targets import parse_target, wire
@@ -51,6 +52,8 @@ def run(settings: Settings, target: str, on_ready: Callable[[Started], None]) ->
     """Runs until a signal comes; raises SlipwayError when the start fails and PartFailed when a part does."""
     import uvloop
 
+    # Nobody else may write what a platform writes, whatever the shell it was started from says.
+    os.umask(os.umask(0o022) | 0o022)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings, target, on_ready))
 
@@ -132,7 +135,7 @@ async def _drained(
 def _config(app: ASGIApp, drain_timeout_s: int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedHeads,
         ws="none",
         lifespan="off",
         access_log=False,

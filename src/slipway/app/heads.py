@@ -1,0 +1,71 @@
+"""What a connection may cost before it has asked for anything: the server's HTTP protocol with a bound on heads.
+
+uvicorn on httptools waits for the head of a request for as long as it takes, and keeps all of it. Anybody who can
+connect could hold connections without end, or fill the memory with one header; no credential is looked at before.
+"""
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES: Final = 64 * 1024  # tokens take 16 KiB at most; one read of the socket may come on top
+HEAD_TIMEOUT_S: Final = 10.0
+
+
+class BoundedHeads(HttpToolsProtocol):
+    """Closes a connection whose next head is not whole in time, or has become too large; so with trailers."""
+
+    head_timeout_s = HEAD_TIMEOUT_S
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head_bytes = 0  # since the parser last made anything of what came
+        self._in_message = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins to wait for the first head."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self.head_timeout_s, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends the wait."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Counts what is not a body, and waits anew when it is not a whole head either."""
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        answering = bool(self.cycle) and not self.cycle.response_complete
+        if self._head_bytes > MAX_HEAD_BYTES:
+            if answering:
+                self.transport.close()
+            else:
+                self.send_400_response(f"The head of this request is larger than {MAX_HEAD_BYTES // 1024} KiB.")
+        elif self._timer is None and not answering and not self._in_message:
+            self._timer = self.loop.call_later(self.head_timeout_s, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        """A head is whole."""
+        self._head_bytes, self._in_message = 0, True
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A body is for its route to bound."""
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The next head may come."""
+        self._head_bytes, self._in_message = 0, False
+        super().on_message_complete()
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
