@@ -31,7 +31,9 @@ def framework_app(
     parts: Sequence[Part], authenticator: Authenticator, readiness: Readiness, hot_routes: Sequence[HotRoute]
 ) -> FastAPI:
     """Every route that FastAPI serves, and the OpenAPI document of all of them."""
-    app = FastAPI(title="Slipway", version=__version__, docs_url=None, redoc_url=None)
+    # A slash too many is a 404: the framework would redirect to whatever host the request claims, and an `http:` one
+    # behind a front door that ends TLS.
+    app = FastAPI(title="Slipway", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.authenticator = authenticator
     problems.install(app)
     app.include_router(probe_routes(readiness, parts).router)
