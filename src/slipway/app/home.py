@@ -41,7 +41,9 @@ class Home:
     def acquire(self) -> None:
         """Makes the folder and holds it; raises Conflict naming the address of the platform that already does."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            # Whatever the umask is: who can write here can replace the secret. Others may pass, since started as root
+            # PostgreSQL runs as somebody else.
+            self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Misconfigured(f"The home {self.path} cannot be used: {error.strerror}.") from error

@@ -140,7 +140,7 @@ class _Sink:
         with self._lock:
             if self._discarded:
                 return
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_private(self._path.parent)
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
@@ -187,8 +187,17 @@ class _Sink:
 
 
 def _rename(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_private(target.parent)
     source.replace(target)
+
+
+def _make_private(folder: Path) -> None:
+    """Makes the folder and those above it that are missing, each open to its owner only: `parents` heeds no mode."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
