@@ -41,6 +41,7 @@ Id = Annotated[Identifier, InPath(description="The document's id.")]
 
 _HEARTBEATS_EVERY: Final = 30  # looks without news, about ten seconds: proxies close what is silent for a minute
 _DRAIN_S: Final = 10.0
+_TAKEN: Final = "A file was uploaded here already: ask for another URL."
 _FORM: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -235,8 +236,9 @@ def object_routes(objects: Objects, tokens: UploadTokens, uploads: Uploads, cloc
             raise InvalidRequest(f"This URL takes exactly {grant.size_bytes:,} bytes.")
         upload_id = grant.key.split("/")[1]
         if await uploads.is_known(caller, upload_id):
-            raise Conflict("A file was uploaded here already: ask for another URL.")
-        await objects.put(caller, grant.key, _exactly(request, grant.size_bytes), max_bytes=grant.size_bytes)
+            raise Conflict(_TAKEN)
+        pieces = _announced(request, grant.size_bytes, uploads, caller, upload_id)
+        await objects.put(caller, grant.key, pieces, max_bytes=grant.size_bytes)
         with contextlib.suppress(Conflict):  # the watcher was first
             await uploads.arrive(caller, upload_id)
         return Response(status_code=200)
@@ -244,13 +246,18 @@ def object_routes(objects: Objects, tokens: UploadTokens, uploads: Uploads, cloc
     return routes
 
 
-async def _exactly(request: Request, size_bytes: int) -> AsyncIterator[bytes]:
+async def _announced(
+    request: Request, size_bytes: int, uploads: Uploads, caller: Caller, upload_id: str
+) -> AsyncIterator[bytes]:
     received_bytes = 0
     async for piece in request.stream():
         received_bytes += len(piece)
         yield piece
     if received_bytes != size_bytes:
         raise InvalidRequest(f"{received_bytes:,} bytes arrived where {size_bytes:,} were announced.")
+    # Again, now that all is there: a slower PUT must not replace the file that a faster one made a document of.
+    if await uploads.is_known(caller, upload_id):
+        raise Conflict(_TAKEN)
 
 
 async def _drain(stream: AsyncIterator[bytes]) -> None:
