@@ -1,8 +1,8 @@
 """What all wire types share: unknown keys refused on the way in, lists in one envelope, problems (RFC 9457)."""
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Item = TypeVar("Item")
 
@@ -15,6 +15,13 @@ class Request(BaseModel):
     """A body that is sent to us; unknown keys are an error, so that a misspelt option is never ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        if _holds_nul(value):
+            raise ValueError("text cannot hold the character U+0000: leave it out")  # PostgreSQL stores none
+        return value
 
 
 class Response(BaseModel):
@@ -50,3 +57,11 @@ class Problem(Response):
     errors: list[InvalidField] | None = Field(
         default=None, description="For `invalid_request`: each field that is wrong."
     )
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, BaseModel):
+        return any(_holds_nul(item) for _, item in value)
+    return isinstance(value, list | tuple) and any(_holds_nul(item) for item in value)

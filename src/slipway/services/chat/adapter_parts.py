@@ -56,7 +56,7 @@ def _pieces(event: Event, model: str) -> list[Token | Spent]:
     if "error" in chunk:
         raise UpstreamFailed(f"The model broke off: {chunk['error'].get('message', 'no reason given')}")
     pieces: list[Token | Spent] = [
-        Token(choice["delta"]["content"])
+        Token(_storable(choice["delta"]["content"]))
         for choice in chunk.get("choices", [])
         if choice.get("delta", {}).get("content")
     ]
@@ -71,6 +71,11 @@ def _pieces(event: Event, model: str) -> list[Token | Spent]:
             )
         )
     return pieces
+
+
+def _storable(text: str) -> str:
+    """A model's text as it can be sent and kept: PostgreSQL has no NUL, UTF-8 no half of a surrogate pair."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 class MemoryPart:

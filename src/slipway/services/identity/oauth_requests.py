@@ -119,7 +119,7 @@ def client_credentials_of(fields: Mapping[str, str], authorization: str | None) 
     except (binascii.Error, UnicodeDecodeError):
         raise Refused("invalid_client", "The Authorization header is not valid.") from None
     client_id = unquote_plus(user)
-    if not colon or fields.get("client_id", client_id) != client_id:
+    if not colon or "\0" in client_id or fields.get("client_id", client_id) != client_id:
         raise Refused("invalid_client", "The Authorization header is not valid.")
     return client_id, unquote_plus(secret)
 
