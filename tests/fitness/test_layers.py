@@ -1,6 +1,8 @@
 """Layers inside a slice, where import-linter's module names do not reach: told by the words of each file's name."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,15 @@ def test_imports_point_down_inside_a_slice(path: Path):
     slice_name, module = relative.parts[0], ".".join(relative.with_suffix("").parts[1:])
     upward = {name for name in imports(path, slice_name) if rank(name) > rank(module)}
     assert not upward, f"{path} ({rank(module)}) imports what stands above it: {sorted(upward)}"
+
+
+def test_what_few_processes_need_is_imported_by_those_that_do():
+    """ADR 2 says so of boto3 and of the tracing SDK; the models' runtimes come with the first text to embed."""
+    names = [f"slipway.services.{path.name}.wiring" for path in SERVICES.iterdir() if (path / "wiring.py").exists()]
+    seldom = ["boto3", "opentelemetry.sdk", "onnx", "onnxruntime", "pypdfium2"]
+    everything = ", ".join(["slipway.app.lifecycle", *names])
+    program = f"import sys, {everything}; print([name for name in {seldom} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout == "[]\n"
 
 
 def test_there_are_files_to_look_at():

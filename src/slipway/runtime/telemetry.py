@@ -1,6 +1,6 @@
 """Logs as one JSON object a line on stderr, and OpenTelemetry traces when an OTLP endpoint is set.
 
-Log lines hold no request bodies and no credentials. Without an endpoint the tracing library is never imported.
+Log lines hold no request bodies and no credentials. Without an endpoint the tracing SDK is never imported.
 """
 
 import json

@@ -8,7 +8,6 @@ from urllib.parse import unquote, urlsplit
 from slipway.base.errors import Misconfigured
 from slipway.runtime.objects import Objects
 from slipway.runtime.objects.folder import FolderObjects
-from slipway.runtime.objects.s3 import S3Objects
 from slipway.runtime.objects.upload_tokens import UploadTokens
 from slipway.runtime.settings import Settings
 
@@ -24,6 +23,8 @@ def open_objects(settings: Settings, home: Path, secrets: Sequence[bytes], url: 
         return FolderObjects(home / "objects", tokens=UploadTokens(secrets), upload_url=url.rstrip("/") + UPLOAD_PATH)
     address = urlsplit(settings.objects_url)
     if address.scheme == "s3" and address.netloc:
+        from slipway.runtime.objects.s3 import S3Objects  # boto3 takes 9 MB, which a folder does not need
+
         return S3Objects.open(address.netloc, address.path, endpoint_url=settings.s3_endpoint_url)
     if address.scheme == "file" and not address.netloc and address.path.startswith("/"):
         folder = Path(unquote(address.path))
