@@ -16,7 +16,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
-from uuid import uuid4
+
+from psycopg.rows import DictRow
 
 from slipway.base.callers import Caller
 from slipway.base.errors import Internal, SlipwayError, as_ours
@@ -34,17 +35,19 @@ _BACKOFF_S: Final = (0.5, 60.0)  # first and longest pause, doubled in between; 
 _GIVE_UP_AFTER: Final = "1 day"  # a store or provider that is away for longer needs a person anyway
 
 # Attempts count anew from every achievement: this one is the first at whatever comes next.
-_BEGIN_ANEW: Final = (
-    "UPDATE workflow SET attempts = 1, retries = 0, failing_since = NULL WHERE tenant_id = %(tenant)s AND id = %(id)s"
-)
+_BEGIN_ANEW: Final = "UPDATE workflow SET attempts = 1, retries = 0, failing_since = NULL"
+_END: Final = "state = %(state)s, error_code = %(code)s, error_message = %(public)s, ended_at = clock_timestamp()"
+_THIS: Final = " WHERE tenant_id = %(tenant)s AND id = %(id)s"
 # One statement rather than three: of a short document's ingestion, round trips are the larger part.
-_FINISH_STEP: Final = (
-    "WITH finished AS (UPDATE workflow_step SET status = 'done'"  # noqa: S608 - constants only
-    "  WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s AND name = %(step)s),"
+_FINISH_STEPS: Final = (
+    "WITH finished AS (UPDATE workflow_step SET status = 'done', done = coalesce(given.done, workflow_step.done),"
+    "   total = coalesce(given.total, workflow_step.total)"
+    "  FROM unnest(%(names)s::text[], %(done)s::int[], %(total)s::int[]) AS given(name, done, total)"
+    "  WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s AND workflow_step.name = given.name),"
     " following AS (UPDATE workflow_step SET status = 'running'"
     "  WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s AND status = 'pending' AND position ="
     "   (SELECT min(position) FROM workflow_step WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
-    "    AND status = 'pending' AND name <> %(step)s)) " + _BEGIN_ANEW
+    "    AND status = 'pending' AND name <> ALL(%(names)s))) "
 )
 
 Commit = Callable[[Connection], Awaitable[None]]
@@ -55,11 +58,25 @@ class LeaseLost(Exception):
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What a step wants committed, and how far it then is.
+
+    One that is `cheap` may wait for the commit of the next step: both are true at once then, and a crash before it runs
+    both again. For steps that cost less than their commit. The next one finds what it needs in `Execution.kept`.
+    """
+
+    commit: Commit | None = None
+    done: int | None = None
+    total: int | None = None
+    cheap: bool = False
+
+
+@dataclass(frozen=True)
 class Step:
     """One step. `run` may be started again after a crash; what it returns commits once, together with its end."""
 
     name: str
-    run: Callable[["Execution"], Awaitable[Commit | None]]
+    run: Callable[["Execution"], Awaitable[Outcome | Commit | None]]
 
 
 @dataclass(frozen=True)
@@ -81,6 +98,7 @@ class Execution:
     subject_id: str
     fence: str
     step: str = ""
+    kept: dict[str, Any] = field(default_factory=dict)  # what a step leaves in memory for the next ones of this run
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, durable: bool = True) -> AsyncIterator[Connection]:
@@ -89,17 +107,16 @@ class Execution:
         While it is open nobody can take the workflow over or cancel it. Not `durable` are only commits on which this
         process does not rely afterwards: a crash of PostgreSQL may undo them while the worker lives and goes on.
         """
-        async with self.database.transaction(self.caller) as connection:
-            # KEY SHARE lets the heartbeat's update pass and holds back the FOR UPDATE of a claim or a cancellation.
-            # A holder that stops inside the transaction loses its session, or its lock would outlive its lease.
-            held = await connection.execute(
-                "SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, true),"
-                " set_config('synchronous_commit', %(durable)s, true) FROM workflow"
-                " WHERE tenant_id = %(tenant)s AND id = %(id)s AND fence = %(fence)s AND state = 'running'"
-                " FOR KEY SHARE",
-                self.keys | {"idle": f"{int(LEASE_S)}s", "durable": "on" if durable else "off"},
-            )
-            if await held.fetchone() is None:
+        # KEY SHARE lets the heartbeat's update pass and holds back the FOR UPDATE of a claim or a cancellation.
+        # A holder that stops inside the transaction loses its session, or its lock would outlive its lease.
+        async with self.database.transaction_with(
+            self.caller,
+            "SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, true),"
+            " set_config('synchronous_commit', %(durable)s, true) FROM workflow"
+            " WHERE tenant_id = %(tenant)s AND id = %(id)s AND fence = %(fence)s AND state = 'running' FOR KEY SHARE",
+            self.keys | {"idle": f"{int(LEASE_S)}s", "durable": "on" if durable else "off"},
+        ) as (connection, held):
+            if held is None:
                 raise LeaseLost(self.workflow_id)
             yield connection
 
@@ -119,7 +136,7 @@ class Execution:
         """Records that this step has done so much more and need not do it again: its attempts count from here."""
         await connection.execute(
             "WITH advanced AS (UPDATE workflow_step SET done = done + %(done)s"  # noqa: S608 - constants only
-            "  WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s AND name = %(step)s) " + _BEGIN_ANEW,
+            "  WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s AND name = %(step)s) " + _BEGIN_ANEW + _THIS,
             self.keys | {"done": done},
         )
 
@@ -186,6 +203,7 @@ class Worker:
     lease_s: float = LEASE_S
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
     _held: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+    _places_taken: int = 0
 
     def wake(self) -> None:
         """Looks for work now rather than at the next poll."""
@@ -195,8 +213,8 @@ class Worker:
         """Works until cancelled; what it then holds is given back at once."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_leases())
-            for _ in range(self.width):
-                group.create_task(self._work())
+            if self.width:
+                await self._work(group)
 
     async def _keep_leases(self) -> None:
         while True:
@@ -220,39 +238,44 @@ class Worker:
                 if task := self._held.get(fence):
                     task.cancel("lease lost")
 
-    async def _work(self) -> None:
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        """One task claims for all places, so that new work does not wake as many claims as there are places."""
         while True:
             self._wakes.clear()
-            try:
-                claimed = await self._claim()
-            except SlipwayError as error:
-                _log.warning("no workflow could be claimed, will try again: %s", error)
-                claimed = None
-            if claimed is None:
+            free, claimed = self.width - self._places_taken, list[DictRow]()
+            if free:
+                try:
+                    claimed = await self._claim(free)
+                except SlipwayError as error:
+                    _log.warning("no workflow could be claimed, will try again: %s", error)
+            for row in claimed:
+                self._places_taken += 1
+                group.create_task(self._take_place(row))
+            if not claimed or len(claimed) < free:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wakes.wait(), _POLL_S)
-                continue
-            self._wakes.set()  # there may be more for the others
-            await self._hold(claimed)
 
-    async def _claim(self) -> Mapping[str, Any] | None:
+    async def _take_place(self, row: DictRow) -> None:
+        try:
+            await self._hold(row)
+        finally:
+            self._places_taken -= 1
+            self._wakes.set()
+
+    async def _claim(self, most: int) -> list[DictRow]:
         async with self.leases.platform_transaction() as connection:
             await connection.execute("SET LOCAL synchronous_commit = off")
             claim = await connection.execute(
-                "UPDATE workflow SET state = 'running', fence = %(fence)s, attempts = workflow.attempts + 1,"
+                "UPDATE workflow SET state = 'running', fence = due.fence, attempts = workflow.attempts + 1,"
                 " due_at = clock_timestamp() + make_interval(secs => %(lease)s),"
                 " started_at = coalesce(workflow.started_at, clock_timestamp())"
-                " FROM (SELECT tenant_id, id FROM workflow WHERE state IN ('queued', 'running')"
-                "  AND due_at <= clock_timestamp() AND kind = ANY(%(kinds)s)"
-                "  ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED) AS due"
+                " FROM (SELECT tenant_id, id, gen_random_uuid()::text AS fence FROM workflow"
+                "  WHERE state IN ('queued', 'running') AND due_at <= clock_timestamp() AND kind = ANY(%(kinds)s)"
+                "  ORDER BY due_at LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS due"
                 " WHERE workflow.tenant_id = due.tenant_id AND workflow.id = due.id RETURNING workflow.*",
-                {
-                    "fence": uuid4().hex,
-                    "lease": self.lease_s,
-                    "kinds": [workflow.kind for workflow in self.workflows],
-                },
+                {"lease": self.lease_s, "kinds": [workflow.kind for workflow in self.workflows], "most": most},
             )
-            return await claim.fetchone()
+            return await claim.fetchall()
 
     async def _hold(self, row: Mapping[str, Any]) -> None:
         """Executes a claimed workflow in a task that the heartbeat can cancel."""
@@ -289,9 +312,10 @@ class Worker:
                 await self._fail(workflow, execution, Internal(public))
                 return
             steps = await self._open_steps(workflow, execution)
+            finished: list[tuple[Step, Outcome]] = []
             for step in steps:
                 execution = replace(execution, step=step.name)
-                await self._run_step(step, execution, last=step is steps[-1])
+                await self._run_step(step, execution, finished, last=step is steps[-1])
             if not steps:  # newer code has none but those that are done
                 async with execution.transaction() as connection:
                     await _end(connection, execution, "done")
@@ -318,15 +342,22 @@ class Worker:
                 await _mark(connection, execution, "running", steps[0].name)
             return steps
 
-    async def _run_step(self, step: Step, execution: Execution, *, last: bool) -> None:
+    async def _run_step(
+        self, step: Step, execution: Execution, finished: list[tuple[Step, Outcome]], *, last: bool
+    ) -> None:
+        """Runs a step and commits what is `finished`, unless that may wait for the next one."""
         began = time.monotonic()
-        commit = await step.run(execution)
-        async with execution.transaction() as connection:
-            if commit is not None:
-                await commit(connection)
-            await connection.execute(_FINISH_STEP, execution.keys)
-            if last:
-                await _end(connection, execution, "done")
+        try:
+            found = await step.run(execution)
+        except Exception:
+            if finished:  # what came before it stands on its own
+                await _commit(execution, finished, last=False)
+            raise
+        outcome = found if isinstance(found, Outcome) else Outcome(found)
+        finished.append((step, outcome))
+        if last or not outcome.cheap:
+            await _commit(execution, finished, last=last)
+            finished.clear()
         _log.debug("step %s of %s took %.3f s", step.name, execution.subject_id, time.monotonic() - began)
 
     async def _after_error(self, workflow: Workflow, execution: Execution, error: SlipwayError) -> None:
@@ -377,13 +408,30 @@ class Worker:
             await _end(connection, execution, "failed", error)
 
 
+async def _commit(execution: Execution, finished: Sequence[tuple[Step, Outcome]], *, last: bool) -> None:
+    """Commits what these steps achieved and that they are done, at once."""
+    async with execution.transaction() as connection:
+        for _, outcome in finished:
+            if outcome.commit is not None:
+                await outcome.commit(connection)
+        await connection.execute(
+            _FINISH_STEPS + _BEGIN_ANEW + (f", {_END}" if last else "") + _THIS,
+            execution.keys
+            | {
+                "names": [step.name for step, _ in finished],
+                "done": [outcome.done for _, outcome in finished],
+                "total": [outcome.total for _, outcome in finished],
+            }
+            | _ending("done"),
+        )
+
+
 async def _end(connection: Connection, execution: Execution, state: str, error: SlipwayError | None = None) -> None:
-    await connection.execute(
-        "UPDATE workflow SET state = %(state)s, error_code = %(code)s, error_message = %(public)s,"
-        " ended_at = clock_timestamp() WHERE tenant_id = %(tenant)s AND id = %(id)s",
-        execution.keys
-        | {"state": state, "code": error.code if error else None, "public": error.public if error else None},
-    )
+    await connection.execute(f"UPDATE workflow SET {_END}{_THIS}", execution.keys | _ending(state, error))  # noqa: S608 - constants only
+
+
+def _ending(state: str, error: SlipwayError | None = None) -> dict[str, str | None]:
+    return {"state": state, "code": error.code if error else None, "public": error.public if error else None}
 
 
 async def _mark(connection: Connection, execution: Execution, status: str, step: str) -> None:
