@@ -5,6 +5,7 @@ import multiprocessing
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -253,3 +254,27 @@ def test_a_cache_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(Misconfigured, match="cache folder"):
         MiniLM(tmp_path / "file").embed(["hello"])
+
+
+@pytest.mark.parametrize(
+    "text", [LONG * 10, "a\n\nb " * 4000, "漢字" * 5000, " " * 10_000 + "x", "é\u0301 \u0301" * 4000, "a\tb" * 6000]
+)
+def test_a_text_in_portions_is_read_as_it_is_whole(minilm, text) -> None:
+    whole = Tokenizer.from_file(str(weights.model_folder() / "tokenizer.json"))
+    whole.no_truncation()
+    whole.no_padding()
+    ids = whole.encode(text).ids
+    assert minilm.count_tokens([text]) == [len(ids) - 2]
+    assert model._read(whole, text) == (ids if len(ids) <= 256 else [*ids[:255], 102])
+
+
+def test_an_endless_text_does_not_hold_the_process(minilm) -> None:
+    minilm.count_tokens(["loaded"])
+    work = threading.Thread(target=minilm.count_tokens, args=(["who is it? " * 200_000],))
+    work.start()
+    longest_s, last_s = 0.0, time.monotonic()
+    while work.is_alive():
+        time.sleep(0.005)
+        now_s = time.monotonic()
+        longest_s, last_s = max(longest_s, now_s - last_s), now_s
+    assert longest_s < 1.0  # it was 5 s
