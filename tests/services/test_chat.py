@@ -70,6 +70,11 @@ def test_nothing_relevant_is_said_and_costs_nothing(client: httpx.Client):
     assert answer["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "cost_usd_micros": 0}
 
 
+def test_a_passage_that_is_found_by_its_words_is_not_lost_among_nearer_ones(client: httpx.Client):
+    answer = client.post("/v1/chat", json={"message": "What laptop can I choose?"}).json()
+    assert "the light one with 14 inches" in answer["answer"]
+
+
 def test_an_empty_collection_answers_with_nothing(client: httpx.Client):
     assert client.post("/v1/collections", json={"name": "empty-shelf"}).status_code in (201, 409)
     answer = client.post("/v1/chat", json={"message": QUESTION, "collection": "empty-shelf"}).json()
