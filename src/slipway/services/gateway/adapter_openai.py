@@ -151,7 +151,8 @@ class Upstream:
             headers["authorization"] = f"Bearer {key}"
         elif self._api_key_env is not None:
             raise Misconfigured(
-                "The key of this model's provider is missing on the server.",
+                "The key of this model's provider is missing on the server: start it with the variable that "
+                "the model's api_key_env names.",
                 detail=f"the environment has no {self._api_key_env}",
             )
         timeout = httpx.Timeout(read_s, connect=self.deadlines.connect_s)

@@ -165,6 +165,8 @@ class Providers:
         if model.provider != "openai" or model.base_url is None or model.id is None:
             _log.warning("model %s: provider %s is not reached by this gateway", name, model.provider)
             return AbsentProvider(model.provider)
+        if model.api_key_env is not None and not self._secret(model.api_key_env):
+            _log.warning("model %s: the variable that its api_key_env names is not set, requests will fail", name)
         place = (model.base_url, model.api_key_env)
         if place not in self._upstreams:
             self._upstreams[place] = Upstream(model.base_url, model.api_key_env, self._secret, self._deadlines)
