@@ -113,8 +113,9 @@ async def ranked_alone(
     for (position, query), vector in zip(collection.queries.items(), vectors, strict=True):
         async with ChunkViews(database)(caller) as view:
             extent = await view.extent(query, None)
-            postings, numbers, _ = await view.candidates(extent, vector, DEPTH)
-            best = LexicalScores(postings, extent.statistics).best(DEPTH)
+            async with view.candidates(extent, vector, DEPTH) as (postings, nearest):
+                best = LexicalScores(postings, extent.statistics).best(DEPTH)
+                numbers, _ = await nearest
             dense[position] = distinct(ids[chunk.document_id] for chunk in await view.chunks(numbers.tolist(), vector))
             lexical[position] = distinct(ids[chunk.document_id] for chunk in await view.chunks(best.tolist(), vector))
     return dense, lexical
@@ -208,7 +209,8 @@ async def recall10(database: Database, tenant: Tenant, query: str, vector: np.nd
     """The share of the ten nearest chunks, by numpy over float32, among the first ten of the dense part."""
     async with ChunkViews(database)(tenant.caller) as view:
         extent = await view.extent(query, None)
-        _, numbers, _ = await view.candidates(extent, vector, DEPTH)
+        async with view.candidates(extent, vector, DEPTH) as (_, nearest):
+            numbers, _ = await nearest
     count = min(10, len(tenant.numbers))
     exact = tenant.numbers[np.argsort(-(tenant.vectors @ vector))[:count]]
     return len(set(numbers[:count].tolist()) & set(exact.tolist())) / count

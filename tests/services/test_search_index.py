@@ -17,7 +17,7 @@ from slipway.services.retrieval.adapter_chunks_reading import ChunkViews
 
 pytestmark = pytest.mark.anyio
 
-LARGE = 1_500  # instead of 10,000, so that the test is fast
+LARGE = 1_500  # instead of 5,000, so that the test is fast
 
 
 def vectors_new(count: int, seed: int) -> np.ndarray:
@@ -44,7 +44,8 @@ async def fill(database: Database, caller: Caller, vectors: np.ndarray) -> str:
 async def nearest(database: Database, caller: Caller, vector: np.ndarray) -> list[int]:
     async with ChunkViews(database, LARGE)(caller) as view:
         extent = await view.extent("", None)
-        _, numbers, _ = await view.candidates(extent, vector, 10)
+        async with view.candidates(extent, vector, 10) as (_, nearest):
+            numbers, _ = await nearest
         return [chunk.ordinal for chunk in await view.chunks(numbers.tolist(), vector)]
 
 

@@ -214,6 +214,33 @@ async def test_withdrawing_a_document_of_several_blocks(database: Database, new_
     assert len(await ranked(database, caller, "wing", unit(1), limit=100)) == 6
 
 
+async def test_postings_that_are_kept_follow_every_change(database: Database, new_caller) -> None:
+    caller, other = new_caller(), new_caller()
+    views = ChunkViews(database)  # keeps the postings of "wing", which are long
+
+    async def agreed(asking: Caller) -> list[tuple[str, float]]:
+        for _ in range(2):
+            found = [
+                [(item.chunk.text, item.score) for item in await search.ranked(asking, "wing heat", unit(1), 5)]
+                for search in (Search(views, NoEmbedder()), Search(ChunkViews(database), NoEmbedder()))
+            ]
+            assert found[0] == found[1]
+        return found[0]
+
+    large = await publish(database, caller, [(f"wing number{i % 50}", unit(2)) for i in range(1_100)])
+    assert await agreed(caller)
+    assert await agreed(other) == []
+    small = await publish(database, caller, [("wing wing heat", unit(3))])
+    assert (await agreed(caller))[0][0] == "wing wing heat"
+    await publish(database, caller, [("a wing of heat", unit(3))], document=small)
+    assert (await agreed(caller))[0][0] == "a wing of heat"
+    for document in (large, small):
+        async with database.transaction(caller) as connection:
+            await Chunks().withdraw(connection, caller, document)
+        await agreed(caller)
+    assert await agreed(caller) == []
+
+
 async def test_publishing_at_once_loses_nothing(database: Database, new_caller) -> None:
     caller = new_caller()
     rng = random.Random(3)
@@ -241,8 +268,8 @@ async def lexical_scores(
 ) -> dict[str, float]:
     async with ChunkViews(database)(caller) as view:
         extent = await view.extent(query, collection)
-        postings, _, _ = await view.candidates(extent, unit(1), 10)
-        scores = LexicalScores(postings, extent.statistics)
+        async with view.candidates(extent, unit(1), 10) as (postings, _):
+            scores = LexicalScores(postings, extent.statistics)
         numbers = scores.best(1000)
         found = await view.chunks(numbers.tolist(), unit(1))
         values = scores.of(numbers)
@@ -313,7 +340,8 @@ async def test_dense_ranking_is_exact(database: Database, new_caller) -> None:
     query = unit(1000)
     async with ChunkViews(database)(caller) as view:
         extent = await view.extent("anything", None)
-        _, numbers, cosines = await view.candidates(extent, query, 20)
+        async with view.candidates(extent, query, 20) as (_, nearest):
+            numbers, cosines = await nearest
         found = [chunk.ordinal for chunk in await view.chunks(numbers.tolist(), query)]
     exact = np.array(vectors) @ query
     assert found == np.argsort(-exact)[:20].tolist()

@@ -23,9 +23,10 @@ _FIXED: tuple[tuple[str, str], ...] = (
     ("full_page_writes", "on"),
     # A laptop: little memory while idle, room for one large index build.
     # Idle, all processes together: 14 MB PSS; the three workers of another io_method add 1.5 MB (2026-11-21).
-    # Pages of shared buffers cost nothing until they are used. What searches of 100,000 chunks read fits 256 MB: with
-    # 64 MB each of them reads it from the operating system again, 25 ms instead of 14 (2026-11-21, ADR 0010).
-    ("shared_buffers", "256MB"),
+    # Pages of shared buffers cost nothing until they are used, and a small home never uses them. What searches of
+    # 100,000 chunks read fits 512 MB; with less they read it from the operating system again and again: one takes
+    # 8 ms with 512 MB, 11 with 256 MB (2026-11-21, ADR 0010).
+    ("shared_buffers", "512MB"),
     ("io_method", "sync"),
     ("work_mem", "16MB"),
     # An HNSW build holds 2.25 KB for each vector of 384 dimensions in memory (9,313 in 20 MB, 2026-11-21): 100,000 fit.

@@ -4,6 +4,7 @@ Every statement names the tenant although row-level security would add it: the p
 tenant's own partial index. Lexemes are made by the server that made those of the chunks, never in this process.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
@@ -15,18 +16,26 @@ from slipway.base.callers import Caller
 from slipway.base.errors import NotFound
 from slipway.runtime.database import Connection, Database, one
 from slipway.services.retrieval.models import DEFAULT_COLLECTION
+from slipway.services.retrieval.postings_cache import Lexicon, PostingsCache
 from slipway.services.retrieval.search_models import Extent, Found, Numbers, Postings, Scores, Statistics, Vector
+from slipway.services.retrieval.search_ports import Nearest
 
-# Up to here every vector is compared, which takes 7 ms of CPU (2026-11-21, ADR 0010); a larger tenant gets an index.
-EXACT_CHUNKS: Final = 10_000
+# Up to here every vector is compared: 0.6 microseconds each, so 3 ms here and 6 ms for 10,000, which alone are most of
+# what a search may take (2026-11-21, ADR 0010). A larger tenant gets an index.
+EXACT_CHUNKS: Final = 5_000
 # Recall@10 over 100,000 chunks: 0.997 with 100, 0.9996 with 150 or 300 (2026-11-21, ADR 0010).
 EF_SEARCH: Final = 100
 _EVERYTHING: Final = (0, 2**63 - 1)
 
+# Publishing makes `next_number` larger, and until the next time withdrawing only makes `chunk_count` smaller: the two
+# together stand for one state of a collection's postings and never for another.
 _EXTENT: Final = """
 SELECT count(slot) AS collections, coalesce(min(slot), 0) AS slot,
        coalesce(sum(chunk_count), 0)::bigint AS chunk_count,
-       coalesce(sum(lexeme_count), 0)::bigint AS lexeme_count, t.lexemes, t.occurrences
+       coalesce(sum(lexeme_count), 0)::bigint AS lexeme_count,
+       md5(string_agg(concat_ws(' ', slot, next_number, chunk_count), ',' ORDER BY slot)) AS version,
+       t.lexemes, t.occurrences,
+       set_config('hnsw.ef_search', %(ef_search)s::text, true), set_config('hnsw.iterative_scan', 'strict_order', true)
 FROM (SELECT coalesce(array_agg(lexeme), '{}') AS lexemes,
              coalesce(array_agg(cardinality(positions)), '{}') AS occurrences
       FROM unnest(to_tsvector('english', %(query)s::text))) t
@@ -76,25 +85,29 @@ class ChunkViews:
         """`exact_chunks`: how many vectors are compared one by one at most, where there is an index."""
         self._database = database
         self._exact_chunks = exact_chunks
+        self._cache = PostingsCache()
 
     @contextlib.asynccontextmanager
     async def __call__(self, caller: Caller) -> AsyncIterator["ChunkView"]:
         async with self._database.transaction(caller) as connection:
-            yield ChunkView(connection, caller, self._exact_chunks)
+            yield ChunkView(connection, caller, self._exact_chunks, self._cache)
 
 
 class ChunkView:
     """One tenant's chunks as one transaction sees them."""
 
-    def __init__(self, connection: Connection, caller: Caller, exact_chunks: int) -> None:
+    def __init__(self, connection: Connection, caller: Caller, exact_chunks: int, cache: PostingsCache) -> None:
         self._connection = connection
+        self._cache = cache
         self._exact_chunks = exact_chunks
         self._tenant = caller.tenant_id
 
     async def extent(self, query: str, collection: str | None) -> Extent:
         """What there is to search; raises NotFound when there is no such collection."""
         cursor = await self._connection.execute(
-            _EXTENT, {"tenant": self._tenant, "query": query, "collection": collection}, binary=True
+            _EXTENT,
+            {"tenant": self._tenant, "query": query, "collection": collection, "ef_search": str(EF_SEARCH)},
+            binary=True,
         )
         row = one(await cursor.fetchone())
         if collection is not None and not row["collections"] and collection != DEFAULT_COLLECTION:
@@ -108,34 +121,46 @@ class ChunkView:
             statistics=Statistics(row["chunk_count"], row["lexeme_count"]),
             indexed=row["chunk_count"] > self._exact_chunks,
             occurrences=dict(zip(row["lexemes"], row["occurrences"], strict=True)),
+            version=row["version"] or "",
         )
 
-    async def candidates(self, extent: Extent, query: Vector, depth: int) -> tuple[list[Postings], Numbers, Scores]:
-        """The postings of the query's lexemes, and the `depth` nearest chunks by cosine, nearest first."""
+    @contextlib.asynccontextmanager
+    async def candidates(
+        self, extent: Extent, query: Vector, depth: int
+    ) -> AsyncIterator[tuple[list[Postings], Nearest]]:
+        """The postings of the query's lexemes, and what waits for the `depth` nearest chunks by cosine."""
+        lexicon = Lexicon(self._tenant, extent.first, extent.version)
+        known = {
+            lexeme: postings
+            for lexeme, occurrences in extent.occurrences.items()
+            if (postings := self._cache.get(lexicon, lexeme, occurrences)) is not None
+        }
         values = {
             "tenant": self._tenant,
-            "lexemes": list(extent.occurrences),
+            "lexemes": [lexeme for lexeme in extent.occurrences if lexeme not in known],
             "first": extent.first,
             "last": extent.last,
             "vector": HalfVector(query),
             "depth": depth,
         }
-        async with self._connection.pipeline():
-            lexical = await self._connection.execute(_POSTINGS, values, binary=True)
-            if extent.indexed:
-                await self._connection.execute(
-                    "SELECT set_config('hnsw.ef_search', %s, true),"
-                    " set_config('hnsw.iterative_scan', 'strict_order', true)",
-                    (str(EF_SEARCH),),
-                )
-            nearest = await self._connection.execute(_INDEXED if extent.indexed else _EXACT, values, binary=True)
-        postings = [
-            Postings(extent.occurrences[row["lexeme"]], row["blocks"], row["sizes"], row["packed"])
-            for row in await lexical.fetchall()
-        ]
-        row = one(await nearest.fetchone())
+        if values["lexemes"]:
+            cursor = await self._connection.execute(_POSTINGS, values, binary=True)
+            for row in await cursor.fetchall():
+                lexeme = row["lexeme"]
+                known[lexeme] = Postings(extent.occurrences[lexeme], row["blocks"], row["sizes"], row["packed"])
+                self._cache.put(lexicon, lexeme, known[lexeme])
+        nearest = asyncio.create_task(self._nearest(_INDEXED if extent.indexed else _EXACT, values))
+        await asyncio.sleep(0)  # the statement is sent; PostgreSQL works on it while the caller scores the postings
+        try:
+            yield list(known.values()), nearest
+        finally:
+            nearest.cancel()
+            await asyncio.gather(nearest, return_exceptions=True)
+
+    async def _nearest(self, statement: str, values: dict[str, Any]) -> tuple[Numbers, Scores]:
+        row = one(await (await self._connection.execute(statement, values, binary=True)).fetchone())
         numbers = np.frombuffer(row["numbers"], dtype=">i8").astype(np.int64)
-        return postings, numbers, np.frombuffer(row["similarities"], dtype=">f8").astype(np.float64)
+        return numbers, np.frombuffer(row["similarities"], dtype=">f8").astype(np.float64)
 
     async def chunks(self, numbers: Sequence[int], query: Vector) -> list[Found]:
         """These chunks, in the order asked."""

@@ -65,10 +65,11 @@ class Search:
             extent = await view.extent(query, collection)
             if not extent.statistics.chunk_count:
                 return []
-            postings, nearest, cosines = await view.candidates(extent, vector, DEPTH)
-            absent = sum(extent.occurrences.values()) - sum(item.occurrences for item in postings)
-            lexical = LexicalScores(postings, extent.statistics, absent)
-            hopeful = _hopeful(nearest, cosines, lexical, limit)
+            async with view.candidates(extent, vector, DEPTH) as (postings, nearest):
+                absent = sum(extent.occurrences.values()) - sum(item.occurrences for item in postings)
+                lexical = LexicalScores(postings, extent.statistics, absent)
+                numbers, cosines = await nearest
+            hopeful = _hopeful(numbers, cosines, lexical, limit)
             chunks = await view.chunks(hopeful.tolist(), vector)
         return _ordered(chunks, lexical, limit)
 

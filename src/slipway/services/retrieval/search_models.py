@@ -42,6 +42,7 @@ class Extent:
     statistics: Statistics
     indexed: bool  # whether an index may stand in for the exact scan of the vectors
     occurrences: dict[str, int]
+    version: str  # of the postings there: another one whenever they changed
 
 
 @dataclass(frozen=True, slots=True)

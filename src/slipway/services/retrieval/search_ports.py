@@ -1,11 +1,14 @@
 """What search reads: a view of one tenant's chunks within one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from slipway.base.callers import Caller
 from slipway.services.retrieval.search_models import Extent, Found, Numbers, Postings, Scores, Vector
+
+# Numbers and cosines, nearest first. They are being found while the one who asked works on the postings.
+Nearest = Awaitable[tuple[Numbers, Scores]]
 
 
 class View(Protocol):
@@ -15,8 +18,10 @@ class View(Protocol):
         """What there is to search; raises NotFound when there is no such collection."""
         ...
 
-    async def candidates(self, extent: Extent, query: Vector, depth: int) -> tuple[list[Postings], Numbers, Scores]:
-        """The postings of the query's lexemes, and the `depth` nearest chunks by cosine, nearest first."""
+    def candidates(
+        self, extent: Extent, query: Vector, depth: int
+    ) -> AbstractAsyncContextManager[tuple[list[Postings], Nearest]]:
+        """The postings of the query's lexemes, and what waits for the `depth` nearest chunks by cosine."""
         ...
 
     async def chunks(self, numbers: Sequence[int], query: Vector) -> list[Found]:
