@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from slipway.api.sessions import CitationRecord
+from slipway.api.sessions import Citation
 from slipway.api.wire import Identifier, Request, Response
 
 
@@ -14,10 +14,6 @@ class ChatRequest(Request):
     collection: Identifier | None = None
     model: str | None = Field(default=None, max_length=128)
     stream: bool = False
-
-
-class Citation(CitationRecord):
-    """A quoted span of a document that supports the answer."""
 
 
 class ChatUsage(Response):

@@ -9,7 +9,7 @@ the parts.
 """
 
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -120,7 +120,7 @@ class Client:
     async def document_delete(self, document_id: str) -> None:
         await self._transport.request("DELETE", f"/v1/documents/{document_id}")
 
-    def document_events(self, document_id: str) -> AsyncIterator[Event]:
+    def document_events(self, document_id: str) -> AsyncGenerator[Event, None]:
         """Events until the document is ready or failed; the data of each is the document as JSON."""
         return self._transport.events("GET", f"/v1/documents/{document_id}/events")
 
@@ -179,7 +179,7 @@ class Client:
         response = await self._transport.request("POST", "/v1/chat", body=body)
         return ChatResponse.model_validate_json(response.content)
 
-    def chat_events(self, request: ChatRequest) -> AsyncIterator[Event]:
+    def chat_events(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """The answer as it comes: events `token`, `citations`, `usage`, `done`, or `error`."""
         body = request.model_dump(mode="json") | {"stream": True}
         return self._transport.events("POST", "/v1/chat", body=body)
@@ -192,7 +192,7 @@ class Client:
         answer: dict[str, Any] = response.json()
         return answer
 
-    def completion_events(self, body: dict[str, Any]) -> AsyncIterator[Event]:
+    def completion_events(self, body: dict[str, Any]) -> AsyncGenerator[Event, None]:
         """`POST /v1/chat/completions` streamed: each event's data is a chunk, the last one the text `[DONE]`."""
         body = body | {"stream": True, "stream_options": {"include_usage": True}}
         return self._transport.events("POST", "/v1/chat/completions", body=body)

@@ -8,8 +8,8 @@ from pydantic import Field
 from slipway.api.wire import Request, Response
 
 
-class CitationRecord(Response):
-    """A quoted span: exactly the characters `start` to `end` of the document's text."""
+class Citation(Response):
+    """A quoted span that supports an answer: exactly the characters `start` to `end` of the document's text."""
 
     document_id: str
     title: str
@@ -40,7 +40,7 @@ class MessageRequest(Request):
 
     role: Literal["user", "assistant"]
     content: str = Field(min_length=1, max_length=200_000)
-    citations: list[CitationRecord] = Field(default_factory=list)
+    citations: list[Citation] = Field(default_factory=list)
     idempotency_key: str | None = Field(default=None, max_length=64)
 
 
@@ -51,7 +51,7 @@ class Message(Response):
     sequence: int
     role: Literal["user", "assistant"]
     content: str
-    citations: list[CitationRecord]
+    citations: list[Citation]
     created_at: datetime
 
 

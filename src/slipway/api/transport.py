@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,10 +145,11 @@ class Transport:
                     raise error_of(response.status_code, response.headers, await response.aread())
                 yield response
 
-    async def events(self, method: str, path: str, *, body: Any = None) -> AsyncIterator[Event]:
+    async def events(self, method: str, path: str, *, body: Any = None) -> AsyncGenerator[Event, None]:
         """The server-sent events of a response (WHATWG HTML section 9.2), data parsed as JSON where it is JSON.
 
-        An event that the end of the stream cuts off is dropped, as the standard says.
+        An event that the end of the stream cuts off is dropped, as the standard says. Closing this early closes the
+        connection, which cancels the work.
         """
         async with self.stream(method, path, body=body, headers={"accept": "text/event-stream"}) as response:
             name, data = "message", list[str]()

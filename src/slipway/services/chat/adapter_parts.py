@@ -1,11 +1,12 @@
 """The other parts through their clients, with an internal token for the caller on each call."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Final, Literal
 
 from slipway.api.client import Client
 from slipway.api.documents import SearchRequest
-from slipway.api.sessions import CitationRecord, MessageRequest, SessionRequest
+from slipway.api.sessions import Citation, MessageRequest, SessionRequest
 from slipway.api.transport import Event
 from slipway.base.callers import Caller, Scope
 from slipway.base.errors import UpstreamFailed
@@ -41,12 +42,13 @@ class GatewayPart:
 
     async def answer(
         self, caller: Caller, model: str | None, messages: Sequence[dict[str, str]]
-    ) -> AsyncIterator[Token | Spent]:
+    ) -> AsyncGenerator[Token | Spent, None]:
         client = self._client.acting(lambda: self._tokens.mint(caller, [Scope.MODELS_USE], _ACTOR))
         name = model or self._default_model
-        async for event in client.completion_events({"model": name, "messages": list(messages)}):
-            for piece in _pieces(event, name):
-                yield piece
+        async with aclosing(client.completion_events({"model": name, "messages": list(messages)})) as events:
+            async for event in events:
+                for piece in _pieces(event, name):
+                    yield piece
 
 
 def _pieces(event: Event, model: str) -> list[Token | Spent]:
@@ -99,10 +101,13 @@ class MemoryPart:
         return [Turn(message.role, message.content) for message in session.messages]
 
     async def append(
-        self, caller: Caller, session_id: str, role: str, content: str, citations: Sequence[CitationRecord], key: str
+        self,
+        caller: Caller,
+        session_id: str,
+        role: Literal["user", "assistant"],
+        content: str,
+        citations: Sequence[Citation],
+        key: str,
     ) -> None:
-        records = [CitationRecord.model_validate(citation.model_dump()) for citation in citations]
-        request = MessageRequest.model_validate(
-            {"role": role, "content": content, "citations": records, "idempotency_key": key}
-        )
+        request = MessageRequest(role=role, content=content, citations=list(citations), idempotency_key=key)
         await self._acting(caller).message_append(session_id, request)

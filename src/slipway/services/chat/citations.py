@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from slipway.api.chat import Citation
+from slipway.api.sessions import Citation
 from slipway.base.sentences import sentence_spans
 from slipway.services.chat.models import Passage
 

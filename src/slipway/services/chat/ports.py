@@ -1,9 +1,9 @@
 """What the chat service asks of the other parts, each time on behalf of a caller."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, Sequence
+from typing import Literal, Protocol
 
-from slipway.api.sessions import CitationRecord
+from slipway.api.sessions import Citation
 from slipway.base.callers import Caller
 from slipway.services.chat.models import Passage, Spent, Token, Turn
 
@@ -21,8 +21,8 @@ class Models(Protocol):
 
     def answer(
         self, caller: Caller, model: str | None, messages: Sequence[dict[str, str]]
-    ) -> AsyncIterator[Token | Spent]:
-        """The pieces of an answer, then what it took; `model` None is the manifest's default."""
+    ) -> AsyncGenerator[Token | Spent, None]:
+        """The pieces of an answer, then what it took; `model` None is the manifest's default. Closing it ends it."""
         ...
 
 
@@ -38,7 +38,13 @@ class Sessions(Protocol):
         ...
 
     async def append(
-        self, caller: Caller, session_id: str, role: str, content: str, citations: Sequence[CitationRecord], key: str
+        self,
+        caller: Caller,
+        session_id: str,
+        role: Literal["user", "assistant"],
+        content: str,
+        citations: Sequence[Citation],
+        key: str,
     ) -> None:
         """Adds a message; the same `key` twice adds it once."""
         ...
