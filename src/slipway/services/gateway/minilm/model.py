@@ -173,7 +173,7 @@ def _portions(text: str) -> Iterator[str]:
     start = 0
     while len(text) - start > _PORTION_CHARACTERS:
         end = start + _PORTION_CHARACTERS
-        space = max(text.rfind(" ", start + 1, end), text.rfind("\n", start + 1, end))
+        space = max(text.rfind(mark, start + 1, end) for mark in " \n\t")
         end = space if space > 0 else end
         yield text[start:end]
         start = end
