@@ -87,6 +87,7 @@ def test_an_empty_collection_answers_with_nothing(client: httpx.Client):
     [
         ({"message": ""}, 400, "message"),
         ({"message": "x" * 8_001}, 400, "message"),
+        ({"message": " \n"}, 400, "body.message: write a question"),
         ({"message": "hello", "colection": "x"}, 400, "colection"),
         ({"message": "hello", "session_id": "ses_01m7xyjv5qe008n9nh8w9c825n"}, 404, "session"),
         ({"message": "hello", "collection": "no-such-shelf"}, 404, "no-such-shelf"),

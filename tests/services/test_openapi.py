@@ -44,6 +44,12 @@ def test_every_operation_says_what_it_does_and_how_it_refuses(document: dict):
     assert len(names) == len(set(names))
 
 
+def test_what_a_model_answers_is_an_answer_of_chat_too(document: dict):
+    """Each status that the gateway has for a model that fails reaches whoever chats."""
+    of_models = set(document["paths"]["/v1/chat/completions"]["post"]["responses"])
+    assert of_models <= set(document["paths"]["/v1/chat"]["post"]["responses"])
+
+
 def test_the_paths_of_the_platform_are_there(document: dict):
     assert {
         "/v1/chat",

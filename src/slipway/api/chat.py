@@ -1,6 +1,6 @@
 """Wire types of the chat service: an answer made of the tenant's own documents."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from slipway.api.sessions import Citation
 from slipway.api.wire import Identifier, Request, Response
@@ -14,6 +14,13 @@ class ChatRequest(Request):
     collection: Identifier | None = None
     model: str | None = Field(default=None, max_length=128)
     stream: bool = False
+
+    @field_validator("message")
+    @classmethod
+    def _asks(cls, message: str) -> str:
+        if not message.strip():
+            raise ValueError("write a question: white space asks nothing")  # nor should it open a session
+        return message
 
 
 class ChatUsage(Response):

@@ -134,7 +134,7 @@ def _invalid_field(item: dict[str, Any]) -> dict[str, str]:
     if item["type"] == "json_invalid":
         reason = item.get("ctx", {}).get("error", "it cannot be parsed")
         return {"field": "body", "message": f"This is not JSON: {reason} (at character {item['loc'][-1]})"}
-    message = str(item["msg"])
+    message = str(item["msg"]).removeprefix("Value error, ")
     if item.get("ctx", {}).get("field_type") == "Value":  # a secret, whose characters the framework counts as items
         message = message.partition(" items")[0] + " characters"
     return {"field": ".".join(str(part) for part in item["loc"]), "message": message}
