@@ -32,6 +32,7 @@ from slipway.runtime.http import problems
 from slipway.runtime.objects.stores import open_objects
 from slipway.runtime.part import Address, Foundation, Part
 from slipway.runtime.settings import Settings
+from slipway.services.retrieval.chunking import embedded_text
 
 SECRET = b"a secret of these tests, 32 bytes or more"
 STAND_URL = "http://stand"
@@ -192,7 +193,8 @@ async def assert_whole(database: Database, caller: Caller, document_id: str) -> 
     async with database.transaction(caller) as connection:
         rows = await (
             await connection.execute(
-                "SELECT c.ordinal, c.text, v.embedding::vector AS embedding, d.chunk_count, k.chunk_count AS counted,"
+                "SELECT c.ordinal, c.text, c.heading, d.title,"
+                " v.embedding::vector AS embedding, d.chunk_count, k.chunk_count AS counted,"
                 " k.document_count FROM document d JOIN chunk c ON c.document_id = d.id"
                 " LEFT JOIN chunk_vector v ON v.tenant_id = c.tenant_id AND v.number = c.number"
                 " JOIN collection k ON k.name = d.collection WHERE d.id = %s ORDER BY c.ordinal",
@@ -208,7 +210,8 @@ async def assert_whole(database: Database, caller: Caller, document_id: str) -> 
     assert staged["n"] == 0
     assert rows[0]["counted"] == total["n"]
     for row in rows:
-        assert float(np.dot(np.array(row["embedding"].to_list()), vector(row["text"]))) > 0.999
+        embedded = embedded_text(row["title"], row["heading"], row["text"])
+        assert float(np.dot(np.array(row["embedding"].to_list()), vector(embedded))) > 0.999
     return len(rows)
 
 

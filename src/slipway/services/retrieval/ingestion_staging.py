@@ -5,7 +5,9 @@ Every write is on the transaction of a step that holds its workflow.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
+
+from psycopg.rows import DictRow
 
 from slipway.base.callers import Caller
 from slipway.runtime.database import Connection, one
@@ -14,9 +16,26 @@ from slipway.services.retrieval.chunking import Chunk
 
 _ROWS_A_STATEMENT = 1000  # arbitrary; a statement's arguments stay near 1 MB
 
+_STAGE: Final = (
+    "INSERT INTO staged_chunk (tenant_id, document_id, ordinal, page, start_char, end_char, text, heading{column})"
+    " SELECT %(tenant)s, %(document)s, * FROM unnest(%(ordinals)s::int[], %(pages)s::int[], %(starts)s::int[],"
+    " %(ends)s::int[], %(texts)s::text[], %(headings)s::text[]{values})"
+)
+_STAGE_BARE: Final = _STAGE.format(column="", values="")
+_STAGE_WHOLE: Final = _STAGE.format(column=", embedding", values=", %(embeddings)b::vector[]")
 
-async def replace(connection: Connection, caller: Caller, document_id: str, chunks: Sequence[Chunk]) -> None:
-    """Stages these chunks and no others. Arrays, because COPY does not write to a table with row-level security."""
+
+async def replace(
+    connection: Connection,
+    caller: Caller,
+    document_id: str,
+    chunks: Sequence[Chunk],
+    embeddings: Sequence[Any] | None = None,
+) -> None:
+    """Stages these chunks, with the `float32[384]` of each if given, and no others.
+
+    Arrays, because COPY does not write to a table with row-level security.
+    """
     keys = {"tenant": caller.tenant_id, "document": document_id}
     await connection.execute(
         "DELETE FROM staged_chunk WHERE tenant_id = %(tenant)s AND document_id = %(document)s", keys
@@ -24,9 +43,7 @@ async def replace(connection: Connection, caller: Caller, document_id: str, chun
     for first in range(0, len(chunks), _ROWS_A_STATEMENT):
         part = chunks[first : first + _ROWS_A_STATEMENT]
         await connection.execute(
-            "INSERT INTO staged_chunk (tenant_id, document_id, ordinal, page, start_char, end_char, text, heading)"
-            " SELECT %(tenant)s, %(document)s, * FROM unnest(%(ordinals)s::int[], %(pages)s::int[], %(starts)s::int[],"
-            " %(ends)s::int[], %(texts)s::text[], %(headings)s::text[])",
+            _STAGE_WHOLE if embeddings else _STAGE_BARE,
             keys
             | {
                 "ordinals": [chunk.ordinal for chunk in part],
@@ -35,6 +52,7 @@ async def replace(connection: Connection, caller: Caller, document_id: str, chun
                 "ends": [chunk.end for chunk in part],
                 "texts": [chunk.text for chunk in part],
                 "headings": [chunk.heading or "" for chunk in part],
+                "embeddings": list(embeddings[first : first + _ROWS_A_STATEMENT]) if embeddings else [],
             },
         )
 
@@ -77,20 +95,20 @@ class Batches:
         self._ended = False
         self._lock = asyncio.Lock()
 
-    async def next(self) -> list[tuple[int, str]]:
-        """The next (ordinal, text) pairs; empty at the end."""
+    async def next(self) -> list[DictRow]:
+        """The next rows of `ordinal`, `text` and `heading`; empty at the end."""
         async with self._lock:
             return [] if self._ended else await self._read()
 
-    async def _read(self) -> list[tuple[int, str]]:
+    async def _read(self) -> list[DictRow]:
         async with self._execution.transaction() as connection:
             found = await connection.execute(
-                "SELECT ordinal, text FROM staged_chunk WHERE tenant_id = %s AND document_id = %s AND ordinal > %s"
-                " AND embedding IS NULL ORDER BY ordinal LIMIT %s",
+                "SELECT ordinal, text, heading FROM staged_chunk WHERE tenant_id = %s AND document_id = %s"
+                " AND ordinal > %s AND embedding IS NULL ORDER BY ordinal LIMIT %s",
                 (self._execution.caller.tenant_id, self._execution.subject_id, self._after, self._size),
             )
-            batch = [(row["ordinal"], row["text"]) for row in await found.fetchall()]
+            batch = await found.fetchall()
         self._ended = len(batch) < self._size
         if batch:
-            self._after = batch[-1][0]
+            self._after = batch[-1]["ordinal"]
         return batch

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slipway.services.retrieval.chunking import MAX_TOKENS, OVERLAP_TOKENS, TARGET_TOKENS, Chunk, chunk
+from slipway.services.retrieval.chunking import MAX_TOKENS, OVERLAP_TOKENS, TARGET_TOKENS, Chunk, chunk, embedded_text
 from slipway.services.retrieval.extraction.models import PLAIN, ExtractedText, Heading, Page
 
 
@@ -25,7 +25,7 @@ def document(text: str, headings: Sequence[str] = (), pages: Sequence[int] = (0,
     )
 
 
-def check(text: str, chunks: Sequence[Chunk]) -> None:
+def check(text: str, chunks: Sequence[Chunk], pages: Sequence[Page] = ()) -> None:
     covered = 0
     for number, piece in enumerate(chunks):
         assert piece.ordinal == number
@@ -36,6 +36,7 @@ def check(text: str, chunks: Sequence[Chunk]) -> None:
         assert words_of([piece.text])[0] <= MAX_TOKENS
         assert len(piece.text.split()) * 16 + 4000 >= len("".join(piece.text.split()))
         covered = piece.end
+        assert not pages or pages[piece.page - 1].start <= piece.start < piece.end <= pages[piece.page - 1].end
     assert text[covered:].strip() == ""
 
 
@@ -80,6 +81,33 @@ def test_rows_stay_whole() -> None:
     rows = [f"Item {n} | {n} days after the last day of work | the desk on floor {n}" for n in range(100)]
     chunks = chunk(document("\n".join(rows)), words_of)
     assert {row for piece in chunks for row in piece.text.split("\n")} == set(rows)
+
+
+def test_a_chunk_stands_on_one_page_also_when_a_sentence_does_not() -> None:
+    text = "Title\n\nThe bill is kept for thirty\ndays after the day. Then it is shredded."
+    split = text.index("days")
+    chunks = chunk(document(text, pages=[0, 7, split]), words_of)
+    assert [(piece.page, piece.text) for piece in chunks] == [
+        (1, "Title"),
+        (2, "The bill is kept for thirty"),
+        (3, "days after the day. Then it is shredded."),
+    ]
+
+
+def test_a_text_that_the_embedder_reads_whole_stays_whole_up_to_its_sections() -> None:
+    paragraph = " ".join(f"This is part {n} of the abstract." for n in range(14))
+    text = "\n\n".join([paragraph] * 2)
+    assert TARGET_TOKENS < words_of([text])[0] <= MAX_TOKENS
+    assert [piece.text for piece in chunk(document(text), words_of)] == [text]
+    halves = chunk(document(text + "\n\nReturns\nAll.", headings=["Returns"]), words_of)
+    assert [piece.text for piece in halves] == [text, "Returns\nAll."]
+
+
+def test_title_and_heading_are_embedded_before_a_text_that_does_not_say_them() -> None:
+    assert embedded_text("Handbook", "Returns", "Thirty days.") == "Handbook\nReturns\nThirty days."
+    assert embedded_text("Handbook", "", "The  HANDBOOK says so.") == "The  HANDBOOK says so."
+    assert embedded_text("Returns", "Returns", "Thirty days.") == "Returns\nThirty days."
+    assert embedded_text("A long title " * 12, "Returns", "Thirty days.") == "Returns\nThirty days."
 
 
 def test_the_page_is_that_of_the_start() -> None:
@@ -127,4 +155,4 @@ def test_any_text_is_covered_in_order_within_the_limit(text: str, heads: list[in
     starts = [0, *sorted({page for page in pages if 0 < page < len(text)})]
     headings = tuple(Heading(at, at + 1, 1) for at in sorted(set(heads)) if at < len(text))
     base = document(text, pages=starts)
-    check(text, chunk(ExtractedText(text, base.pages, "t", PLAIN, headings), words_of))
+    check(text, chunk(ExtractedText(text, base.pages, "t", PLAIN, headings), words_of), base.pages)
