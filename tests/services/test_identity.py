@@ -173,13 +173,13 @@ async def test_lists_come_in_pages(identity: IdentityPlatform) -> None:
     headers = identity.credential(identity.tenant(), Role.TENANT_ADMIN)
     for number in range(4):
         await identity.client.post("/v1/admin/users", headers=headers, json={"email": f"u{number}@example.com"})
-    seen, after = [], None
+    seen, cursor = [], None
     for _ in range(4):
-        params = {"limit": 2, **({"after": after} if after else {})}
+        params = {"limit": 2, **({"cursor": cursor} if cursor else {})}
         page = (await identity.client.get("/v1/admin/users", headers=headers, params=params)).json()
         seen += [user["email"][:2] for user in page["items"]]
-        after = page["next"]
-        if after is None:
+        cursor = page["next"]
+        if cursor is None:
             break
     assert seen == ["u3", "u2", "u1", "u0"]
 

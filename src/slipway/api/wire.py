@@ -1,5 +1,6 @@
 """What all wire types share: unknown keys refused on the way in, lists in one envelope, problems (RFC 9457)."""
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -31,16 +32,22 @@ class Response(BaseModel):
 
 
 class Page(Response, Generic[Item]):
-    """One page of a list, newest first; `next` is the cursor of the following page, absent on the last one."""
+    """One page of a list; `next` is the cursor of the following page, absent on the last one."""
 
     items: list[Item]
     next: str | None = None
+
+    @classmethod
+    def of(cls, found: Sequence[Item], limit: int, cursor: Callable[[Item], str]) -> "Page[Item]":
+        """The first `limit` of `found`, of which one more was asked for to learn whether another page follows."""
+        items = list(found[:limit])
+        return cls(items=items, next=cursor(items[-1]) if len(found) > limit else None)
 
 
 class InvalidField(Response):
     """One thing that is wrong with a request: where it stands and what to write instead."""
 
-    field: str = Field(description="Where, like `body.limit` or `query.after`.")
+    field: str = Field(description="Where, like `body.limit` or `query.cursor`.")
     message: str
 
 

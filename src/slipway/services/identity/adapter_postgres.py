@@ -1,7 +1,7 @@
 """The directory in PostgreSQL: tenants across the platform, everything else under row-level security."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, TypeVar
 
 from slipway.api.identity import Client, ClientRequest, Key, KeyRequest, Tenant, TenantRequest, User, UserRequest
 from slipway.api.wire import Page
@@ -14,6 +14,8 @@ _TENANT: Final = "id, name, external_id, created_at"
 _KEY: Final = "id, name, prefix, role, scopes, created_at, expires_at, revoked_at"
 _USER: Final = "id, email, role, created_at"
 _CLIENT: Final = "id, name, redirect_uris, secret_hash IS NOT NULL AS confidential, role, scopes, created_at"
+
+Listed = TypeVar("Listed", Key, User, Client)
 
 
 class PostgresDirectory:
@@ -32,16 +34,14 @@ class PostgresDirectory:
             row = await cursor.fetchone()
         return None if row is None else Tenant(**row)
 
-    async def tenant_list(self, caller: Caller, after: str | None, limit: int) -> Page[Tenant]:  # noqa: ARG002
+    async def tenant_list(self, caller: Caller, cursor: str | None, limit: int) -> Page[Tenant]:  # noqa: ARG002
         async with self._database.platform_transaction() as connection:
-            cursor = await connection.execute(
-                f"SELECT {_TENANT} FROM tenant WHERE (%(after)s::text IS NULL OR id < %(after)s)"
+            found = await connection.execute(
+                f"SELECT {_TENANT} FROM tenant WHERE (%(cursor)s::text IS NULL OR id < %(cursor)s)"
                 " ORDER BY id DESC LIMIT %(limit)s",
-                {"after": after, "limit": limit + 1},
+                {"cursor": cursor, "limit": limit + 1},
             )
-            tenants = [Tenant(**row) for row in await cursor.fetchall()]
-        more = len(tenants) > limit
-        return Page[Tenant](items=tenants[:limit], next=tenants[limit - 1].id if more else None)
+            return Page.of([Tenant(**row) for row in await found.fetchall()], limit, lambda tenant: tenant.id)
 
     async def tenant_get(self, caller: Caller, tenant_id: str) -> Tenant | None:  # noqa: ARG002
         async with self._database.platform_transaction() as connection:
@@ -58,9 +58,8 @@ class PostgresDirectory:
         async with transaction as connection:
             return Key(**await key_insert(connection, tenant_id, caller.subject, request, made, scopes))
 
-    async def key_list(self, caller: Caller, after: str | None, limit: int) -> Page[Key]:
-        items, following = await self._page(caller, f"SELECT {_KEY} FROM api_key WHERE true", after, limit)
-        return Page[Key](items=[Key(**row) for row in items], next=following)
+    async def key_list(self, caller: Caller, cursor: str | None, limit: int) -> Page[Key]:
+        return await self._page(caller, Key, f"SELECT {_KEY} FROM api_key WHERE true", cursor, limit)
 
     async def key_get(self, caller: Caller, key_id: str) -> Key | None:
         row = await self._row(caller, f"SELECT {_KEY} FROM api_key WHERE true", key_id)
@@ -91,10 +90,10 @@ class PostgresDirectory:
             row = await cursor.fetchone()
         return None if row is None else User(**row)
 
-    async def user_list(self, caller: Caller, after: str | None, limit: int) -> Page[User]:
-        statement = f"SELECT {_USER} FROM user_account WHERE deleted_at IS NULL"
-        items, following = await self._page(caller, statement, after, limit)
-        return Page[User](items=[User(**row) for row in items], next=following)
+    async def user_list(self, caller: Caller, cursor: str | None, limit: int) -> Page[User]:
+        return await self._page(
+            caller, User, f"SELECT {_USER} FROM user_account WHERE deleted_at IS NULL", cursor, limit
+        )
 
     async def user_get(self, caller: Caller, user_id: str) -> User | None:
         row = await self._row(caller, f"SELECT {_USER} FROM user_account WHERE deleted_at IS NULL", user_id)
@@ -135,10 +134,10 @@ class PostgresDirectory:
             )
             return Client(**one(await cursor.fetchone()))
 
-    async def client_list(self, caller: Caller, after: str | None, limit: int) -> Page[Client]:
-        statement = f"SELECT {_CLIENT} FROM oauth_client WHERE deleted_at IS NULL"
-        items, following = await self._page(caller, statement, after, limit)
-        return Page[Client](items=[Client(**row) for row in items], next=following)
+    async def client_list(self, caller: Caller, cursor: str | None, limit: int) -> Page[Client]:
+        return await self._page(
+            caller, Client, f"SELECT {_CLIENT} FROM oauth_client WHERE deleted_at IS NULL", cursor, limit
+        )
 
     async def client_get(self, caller: Caller, client_id: str) -> Client | None:
         row = await self._row(caller, f"SELECT {_CLIENT} FROM oauth_client WHERE deleted_at IS NULL", client_id)
@@ -159,17 +158,16 @@ class PostgresDirectory:
             )
 
     async def _page(
-        self, caller: Caller, statement: LiteralString, after: str | None, limit: int
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        """The rows of one page, newest first, and the cursor of the next."""
+        self, caller: Caller, item: type[Listed], statement: LiteralString, cursor: str | None, limit: int
+    ) -> Page[Listed]:
+        """One page of what `statement` selects, newest first."""
         async with self._database.transaction(caller) as connection:
-            cursor = await connection.execute(
-                statement + " AND tenant_id = %(tenant)s AND (%(after)s::text IS NULL OR id < %(after)s)"
+            found = await connection.execute(
+                statement + " AND tenant_id = %(tenant)s AND (%(cursor)s::text IS NULL OR id < %(cursor)s)"
                 " ORDER BY id DESC LIMIT %(limit)s",
-                {"tenant": caller.tenant_id, "after": after, "limit": limit + 1},
+                {"tenant": caller.tenant_id, "cursor": cursor, "limit": limit + 1},
             )
-            rows = await cursor.fetchall()
-        return rows[:limit], rows[limit - 1]["id"] if len(rows) > limit else None
+            return Page.of([item(**row) for row in await found.fetchall()], limit, lambda listed: listed.id)
 
     async def _row(self, caller: Caller, statement: LiteralString, row_id: str) -> Mapping[str, Any] | None:
         async with self._database.transaction(caller) as connection:

@@ -24,7 +24,7 @@ from slipway.runtime.http.routes import CallerOf, Routes
 from slipway.services.identity.service import IdentityService
 from slipway.services.identity.signing import SigningKeys
 
-After = Annotated[Identifier | None, Query(description="The `next` of the page before.")]
+Cursor = Annotated[Identifier | None, Query(description="The `next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 Id = Annotated[Identifier, Path()]
 _NO_STORE = {"cache-control": "no-store"}
@@ -49,9 +49,9 @@ def _tenants(routes: Routes, service: IdentityService, signing: SigningKeys) -> 
         return await service.tenant_add(caller, request)
 
     @routes.add("GET", "/v1/admin/tenants", access=access, response=Page[Tenant])
-    async def tenant_list(caller: CallerOf, after: After = None, limit: Limit = 50) -> Page[Tenant]:
+    async def tenant_list(caller: CallerOf, cursor: Cursor = None, limit: Limit = 50) -> Page[Tenant]:
         """Lists the tenants, newest first."""
-        return await service.tenant_list(caller, after, limit)
+        return await service.tenant_list(caller, cursor, limit)
 
     @routes.add("GET", "/v1/admin/tenants/{tenant_id}", access=access, response=Tenant, errors=(NotFound,))
     async def tenant_get(caller: CallerOf, tenant_id: Id) -> Tenant:
@@ -87,9 +87,9 @@ def _keys(routes: Routes, service: IdentityService) -> None:
         return await service.key_add(caller, request)
 
     @routes.add("GET", "/v1/admin/keys", access=access, response=Page[Key])
-    async def key_list(caller: CallerOf, after: After = None, limit: Limit = 50) -> Page[Key]:
+    async def key_list(caller: CallerOf, cursor: Cursor = None, limit: Limit = 50) -> Page[Key]:
         """Lists the tenant's API keys, revoked ones too, newest first."""
-        return await service.key_list(caller, after, limit)
+        return await service.key_list(caller, cursor, limit)
 
     @routes.add("GET", "/v1/admin/keys/{key_id}", access=access, response=Key, errors=(NotFound,))
     async def key_get(caller: CallerOf, key_id: Id) -> Key:
@@ -111,9 +111,9 @@ def _users(routes: Routes, service: IdentityService) -> None:
         return await service.user_add(caller, request)
 
     @routes.add("GET", "/v1/admin/users", access=access, response=Page[User])
-    async def user_list(caller: CallerOf, after: After = None, limit: Limit = 50) -> Page[User]:
+    async def user_list(caller: CallerOf, cursor: Cursor = None, limit: Limit = 50) -> Page[User]:
         """Lists the tenant's users, newest first."""
-        return await service.user_list(caller, after, limit)
+        return await service.user_list(caller, cursor, limit)
 
     @routes.add("GET", "/v1/admin/users/{user_id}", access=access, response=User, errors=(NotFound,))
     async def user_get(caller: CallerOf, user_id: Id) -> User:
@@ -136,9 +136,9 @@ def _clients(routes: Routes, service: IdentityService) -> None:
         return await service.client_add(caller, request)
 
     @routes.add("GET", "/v1/admin/clients", access=access, response=Page[Client])
-    async def client_list(caller: CallerOf, after: After = None, limit: Limit = 50) -> Page[Client]:
+    async def client_list(caller: CallerOf, cursor: Cursor = None, limit: Limit = 50) -> Page[Client]:
         """Lists the tenant's OAuth clients, newest first."""
-        return await service.client_list(caller, after, limit)
+        return await service.client_list(caller, cursor, limit)
 
     @routes.add("GET", "/v1/admin/clients/{client_id}", access=access, response=Client, errors=(NotFound,))
     async def client_get(caller: CallerOf, client_id: Id) -> Client:

@@ -38,9 +38,9 @@ class IdentityService:
             raise Conflict("Another tenant has this external id.")
         return tenant
 
-    async def tenant_list(self, caller: Caller, after: str | None, limit: int) -> Page[Tenant]:
+    async def tenant_list(self, caller: Caller, cursor: str | None, limit: int) -> Page[Tenant]:
         """Every tenant, newest first."""
-        return await self._directory.tenant_list(caller, after, limit)
+        return await self._directory.tenant_list(caller, cursor, limit)
 
     async def tenant_get(self, caller: Caller, tenant_id: str) -> Tenant:
         """One tenant."""
@@ -65,9 +65,9 @@ class IdentityService:
         key = await self._directory.key_add(caller, tenant_id or caller.tenant_id, request, made, scopes)
         return NewKey(**dict(key), secret=made.secret)
 
-    async def key_list(self, caller: Caller, after: str | None, limit: int) -> Page[Key]:
+    async def key_list(self, caller: Caller, cursor: str | None, limit: int) -> Page[Key]:
         """The tenant's keys, revoked ones too, newest first."""
-        return await self._directory.key_list(caller, after, limit)
+        return await self._directory.key_list(caller, cursor, limit)
 
     async def key_get(self, caller: Caller, key_id: str) -> Key:
         """One key, without its secret."""
@@ -92,9 +92,9 @@ class IdentityService:
             raise Conflict("There is a user with this address already.")
         return user
 
-    async def user_list(self, caller: Caller, after: str | None, limit: int) -> Page[User]:
+    async def user_list(self, caller: Caller, cursor: str | None, limit: int) -> Page[User]:
         """The tenant's users, newest first."""
-        return await self._directory.user_list(caller, after, limit)
+        return await self._directory.user_list(caller, cursor, limit)
 
     async def user_get(self, caller: Caller, user_id: str) -> User:
         """One user."""
@@ -120,9 +120,9 @@ class IdentityService:
         client = await self._directory.client_add(caller, request, digest, scopes)
         return NewClient(**dict(client), secret=secret)
 
-    async def client_list(self, caller: Caller, after: str | None, limit: int) -> Page[Client]:
+    async def client_list(self, caller: Caller, cursor: str | None, limit: int) -> Page[Client]:
         """The tenant's OAuth clients, newest first."""
-        return await self._directory.client_list(caller, after, limit)
+        return await self._directory.client_list(caller, cursor, limit)
 
     async def client_get(self, caller: Caller, client_id: str) -> Client:
         """One OAuth client, without its secret."""

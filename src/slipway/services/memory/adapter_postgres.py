@@ -40,8 +40,7 @@ class PostgresSessions:
                 {**_seen_by(caller), "cursor": cursor, "limit": limit + 1},
             )
             sessions = [Session.model_validate(row) for row in await rows.fetchall()]
-        more = len(sessions) > limit
-        return Page[Session](items=sessions[:limit], next=sessions[limit - 1].id if more else None)
+        return Page.of(sessions, limit, lambda session: session.id)
 
     async def session_view(self, caller: Caller, session_id: str) -> Session:
         async with self._database.transaction(caller) as connection:
@@ -99,8 +98,7 @@ class PostgresSessions:
                 {"tenant": caller.tenant_id, "session": session_id, "after": after, "limit": limit + 1},
             )
             messages = [Message.model_validate(row) for row in await rows.fetchall()]
-        more = len(messages) > limit
-        return Page[Message](items=messages[:limit], next=str(messages[limit - 1].sequence) if more else None)
+        return Page.of(messages, limit, lambda message: str(message.sequence))
 
     async def message_latest(self, caller: Caller, session_id: str, limit: int) -> list[Message]:
         async with self._database.transaction(caller) as connection:

@@ -104,4 +104,6 @@ def upgrade() -> None:
         " PRIMARY KEY (tenant_id, id))"
     )
     op.execute("CREATE INDEX upload_look ON upload (look_at) WHERE document_id IS NULL")
+    # The other names of a document, which stay as long as it does and go with it.
+    op.execute("CREATE INDEX upload_document ON upload (tenant_id, document_id) WHERE document_id IS NOT NULL")
     tenant_table("upload", platform="SELECT, UPDATE")
