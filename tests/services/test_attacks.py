@@ -15,8 +15,11 @@ import httpx
 import pytest
 import uvicorn
 
+from slipway.api.documents import Document
 from slipway.app.heads import MAX_HEAD_BYTES, BoundedHeads
+from slipway.base.callers import Caller
 from slipway.services.chat.adapter_parts import GatewayPart
+from slipway.services.retrieval.documents import Documents
 from tests.platforms import Platform
 from tests.platforms import platform as start_platform
 
@@ -223,3 +226,29 @@ def test_nobody_else_may_write_in_a_home_whatever_the_umask_is(tmp_path: Path) -
     finally:
         os.umask(before)
     assert open_to_others == []
+
+
+@pytest.mark.anyio
+async def test_a_listener_without_news_asks_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def pause(delay_s: float) -> None:
+        pauses.append(delay_s)
+
+    waiting = Document.model_construct(id="doc_a", status="queued", steps=[])
+    begun = Document.model_construct(id="doc_a", status="processing", steps=[])
+    ready = Document.model_construct(id="doc_a", status="ready", steps=[])
+    seen = iter([*[waiting] * 20, begun, begun, ready])
+    documents = Documents.__new__(Documents)
+
+    async def view(_caller: Caller, _id: str) -> Document:
+        return next(seen)
+
+    monkeypatch.setattr(documents, "document_view", view)
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    caller = Caller("ten_a", "usr_a", frozenset())
+    told = [news async for news in documents.document_events(caller, waiting)]
+    assert [news.status for news in told if news is not None] == ["queued", "processing", "ready"]
+    assert pauses[0] == 0.3
+    assert pauses[19] == 3.0
+    assert pauses[21] == 0.3  # news came: more may

@@ -6,6 +6,7 @@ that takes less (10 MB on AWS) a presigned upload goes around it, here as there.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -39,7 +40,7 @@ from slipway.services.retrieval.uploads_form import UploadForm
 
 Id = Annotated[Identifier, InPath(description="The document's id.")]
 
-_HEARTBEATS_EVERY: Final = 30  # looks without news, about ten seconds: proxies close what is silent for a minute
+_HEARTBEATS_EVERY_S: Final = 10.0  # without news: proxies close what is silent for a minute
 _DRAIN_S: Final = 10.0
 _TAKEN: Final = "A file was uploaded here already: ask for another URL."
 _FORM: Final[dict[str, Any]] = {
@@ -196,13 +197,14 @@ def _add_reading(routes: Routes, documents: Documents) -> None:
 async def _events(
     documents: Documents, caller: Caller, document: Document, last_seen: str | None
 ) -> AsyncIterator[str]:
-    silent = 0
+    sent_s = time.monotonic()
     async for news in documents.document_events(caller, document):
         if news is None:
-            silent += 1
-            if silent % _HEARTBEATS_EVERY == 0:
+            if time.monotonic() - sent_s >= _HEARTBEATS_EVERY_S:
+                sent_s = time.monotonic()
                 yield ": still working\n\n"
             continue
+        sent_s = time.monotonic()
         name = news.status if news.status in {"ready", "failed"} else "step"
         event_id = _event_id(news)
         if event_id != last_seen or name != "step":
