@@ -11,7 +11,7 @@ from slipway.runtime.workflows import Worker
 from slipway.services.retrieval.adapter_chunks import Chunks
 from slipway.services.retrieval.adapter_chunks_index import VectorIndexes
 from slipway.services.retrieval.adapter_chunks_reading import ChunkViews
-from slipway.services.retrieval.adapter_embeddings import Embeddings
+from slipway.services.retrieval.adapter_embeddings import Embeddings, SharedEmbeddings
 from slipway.services.retrieval.adapter_extraction import extract_apart
 from slipway.services.retrieval.adapter_tokenizer import WordPieces
 from slipway.services.retrieval.collections_service import Collections
@@ -33,8 +33,8 @@ async def wire(foundation: Foundation) -> Part:
     address = foundation.address("gateway")
     gateway = Client(address.url, unix_socket=address.unix_socket, context=trace_headers, part="gateway")
     embeddings = Embeddings(gateway, foundation.tokens, foundation.manifest.models.embeddings)
-    chunks, texts = Chunks(), TextCache(objects)
-    ingestion = Ingestion(database, objects, extract_apart, embeddings, chunks, texts, WordPieces()).workflow
+    chunks, texts, shared = Chunks(), TextCache(objects), SharedEmbeddings(embeddings)
+    ingestion = Ingestion(database, objects, extract_apart, shared, chunks, texts, WordPieces()).workflow
     worker = Worker(database, leases, width=foundation.settings.ingestion_workers)
     uploads = Uploads(database, objects, ingestion, worker.wake)
     documents = Documents(database, objects, chunks, texts, worker.wake)
@@ -52,5 +52,5 @@ async def wire(foundation: Foundation) -> Part:
             "uploads": uploads.watch,
             "indexes": VectorIndexes(database, foundation.database_owner_url).run,
         },
-        stop=(gateway.close, leases.close),
+        stop=(shared.close, gateway.close, leases.close),
     )
