@@ -170,7 +170,7 @@ async def test_leaving_a_stream_cancels_the_provider(served, api_key, simulator,
             await anext(aiter(stream))
         left_s = time.monotonic()
         while simulator.seen.hung_up["slow"] == before:
-            assert time.monotonic() - left_s < 0.5
+            assert time.monotonic() - left_s < 5, "the provider's connection stayed open"
             await asyncio.sleep(0.002)
     [row] = await asyncio.to_thread(usage_rows, served, caller, 1)
     assert row["status"] == "cancelled"

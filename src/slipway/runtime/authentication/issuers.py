@@ -63,7 +63,7 @@ def own_issuer_of(settings: Settings, url: str) -> OwnIssuer:
 
 
 def is_safe_url(url: str) -> bool:
-    """Whether keys may be fetched from `url`: https, or http on loopback, with neither user, query nor fragment."""
+    """Whether keys may be fetched from `url` or codes sent there: https, or http on loopback, no user, no fragment."""
     try:
         parts = urlsplit(url)
         host = parts.hostname

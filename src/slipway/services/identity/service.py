@@ -1,7 +1,6 @@
 """Tenants, users, API keys and OAuth clients: what administrators do. Refuses to hand on more than the maker has."""
 
 import asyncio
-from urllib.parse import urlsplit
 
 from slipway.api.identity import (
     Client,
@@ -20,6 +19,7 @@ from slipway.base.callers import Caller
 from slipway.base.clock import Clock
 from slipway.base.errors import Conflict, InvalidRequest, NotFound
 from slipway.runtime.authentication.api_keys import api_key_make, credential_hash, random_text
+from slipway.runtime.authentication.issuers import is_safe_url
 from slipway.services.identity.authority import require_role, require_whole_role, scopes_granted
 from slipway.services.identity.passwords import password_hash
 from slipway.services.identity.ports import Directory
@@ -139,18 +139,9 @@ class IdentityService:
 
 def _check_redirect_uri(uri: str) -> None:
     """Raises InvalidRequest unless codes may be sent there: https, or http on this machine (RFC 8252 section 7.3)."""
-    try:
-        parts = urlsplit(uri)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    loopback = host in {"127.0.0.1", "::1", "localhost"}
     if (
-        not host
-        or not (parts.scheme == "https" or (parts.scheme == "http" and loopback))
-        or parts.fragment
+        not is_safe_url(uri)
         or "#" in uri
-        or "@" in parts.netloc
         or any(character.isspace() or not character.isprintable() or character in "\"'<>;,\\" for character in uri)
         or not uri.isascii()
         or len(uri) > 2000
