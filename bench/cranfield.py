@@ -1,4 +1,4 @@
-"""Cranfield as the retrieval benchmark reads it: documents, queries, judgements, and nDCG@10.
+"""Cranfield as the retrieval benchmark reads it: documents, queries, judgements, and nDCG@10; and a stand-in for it.
 
 A query is known by its position, from 1; binary relevance is a judged pair with a grade above 0.
 """
@@ -44,6 +44,18 @@ def cranfield_read(folder: Path) -> Cranfield:
         if len(fields) >= 3 and int(fields[2]) > 0:
             relevant.setdefault(int(fields[0]), set()).add(int(fields[1]))
     return Cranfield(documents, queries, relevant)
+
+
+def stand_in(folder: Path) -> Cranfield:
+    """The sections of the Markdown files in a folder, asked for by their first lines; nothing is judged."""
+    documents: dict[int, tuple[str, str]] = {}
+    for path in sorted(folder.rglob("*.md")):
+        for section in re.split(r"^#+ ", path.read_text(), flags=re.MULTILINE)[1:]:
+            title, _, body = section.partition("\n")
+            if len(body.split()) >= 30:
+                documents[len(documents) + 1] = (_line(title), body.strip())
+    queries = {key: " ".join([title, *body.split()[:8]]) for key, (title, body) in documents.items()}
+    return Cranfield(documents, queries, {})
 
 
 def ndcg10(ranking: Sequence[int], relevant: set[int]) -> float:

@@ -9,37 +9,44 @@
    against an exact ranking by numpy, and the time of a search without the embedding of its query. 100,000 texts cannot
    be embedded in a benchmark: their vectors are mixtures of real vectors of Cranfield's passages with noise, their
    texts are recombined from Cranfield's sentences, and their queries are Cranfield's.
+
+`--quick` finds regressions in a minute: a part of Cranfield, odd queries only, and a tenant of 6,000. Only what does
+not depend on how busy a machine is can fail it. Without Cranfield it takes the project's own documents and says nothing
+about ranking; the full run needs Cranfield.
 """
 
 import argparse
 import asyncio
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import uvloop
 
-from bench.cranfield import Cranfield, cranfield_read, mean_ndcg10
+from bench.cranfield import Cranfield, cranfield_read, mean_ndcg10, stand_in
+from bench.tenants import asked_in_turn, loaded, synthesized
 from slipway.base.callers import Caller, Scope
-from slipway.base.ids import new_id
 from slipway.runtime.database import Database
 from slipway.runtime.postgres import EmbeddedAddresses, EmbeddedPostgres
 from slipway.services.gateway.minilm import MiniLM
-from slipway.services.retrieval.adapter_chunks import Chunks
 from slipway.services.retrieval.adapter_chunks_index import VectorIndexes
 from slipway.services.retrieval.adapter_chunks_reading import ChunkViews
 from slipway.services.retrieval.ranking import LexicalScores
-from slipway.services.retrieval.search import DEPTH, Search
+from slipway.services.retrieval.search import DEPTH
 from tests.platforms import Platform, platform
 
 NDCG_TARGET, RECALL_TARGET, P50_TARGET_MS, INGEST_TARGET = 0.42, 0.99, 8.0, 0.70
+# What `--quick` must reach: 0.618 on 2026-11-21, less what another way to cut texts may cost; four times the target.
+QUICK_NDCG, QUICK_P50_MS = 0.57, 32.0
+QUICK_DOCUMENTS, QUICK_CHUNKS = 150, 6_000
+BARE_PASSAGES = 256  # so many passages are enough to time the embedder with
 UPLOADS_AT_ONCE = 8
-CHUNKS_A_DOCUMENT = 500
 INGEST_DEADLINE_S = 900.0
 
 
@@ -47,7 +54,7 @@ INGEST_DEADLINE_S = 900.0
 class Outcome:
     """What is printed, and whether a target was missed."""
 
-    gated: bool
+    quick: bool
     missed: bool = False
 
     def line(
@@ -55,15 +62,13 @@ class Outcome:
     ) -> None:
         target = f"target >= {least:g}" if least is not None else f"target < {most:g}" if most is not None else ""
         bad = (least is not None and value < least) or (most is not None and value >= most)
-        self.missed |= bad and self.gated
+        self.missed |= bad
         print(f"  {name:<52}{value:>10.3f} {unit:<11}{target}{'   MISSED' if bad else ''}", flush=True)
 
 
-class NoEmbedder:
-    """The benchmark brings its own vectors."""
-
-    async def embed(self, caller: Caller, texts: Sequence[str]) -> list[bytes]:  # noqa: ARG002
-        raise AssertionError("the query's embedding is not part of this measurement")
+def load() -> str:
+    """How busy the machine is; figures of time mean little above 1."""
+    return f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
 
 
 # 1. Cranfield through the API -----------------------------------------------------------------------------
@@ -146,179 +151,130 @@ async def passages(database: Database, caller: Caller) -> tuple[list[str], np.nd
     return [row["text"] for row in rows], np.array([row["embedding"] for row in rows], dtype=np.float32)
 
 
-# 2. Tenants of many sizes ---------------------------------------------------------------------------------
-
-
-@dataclass
-class Tenant:
-    """A tenant of the second part: its vectors in the order of their chunks' numbers."""
-
-    caller: Caller
-    vectors: np.ndarray
-    numbers: np.ndarray
-
-
-def synthesized(texts: list[str], real: np.ndarray, count: int) -> tuple[list[str], np.ndarray]:
-    """`count` texts of five sentences of two passages that are near; vectors mixed of theirs, a third and noise."""
-    random = np.random.default_rng(count)
-    sentences = [
-        [part.strip() + " ." for part in " ".join(text.split()).split(" . ") if part.strip()] for text in texts
-    ]
-    near = np.argsort(-(real @ real.T), axis=1)[:, 1:101]
-    base, third = random.integers(0, len(real), count), random.integers(0, len(real), count)
-    other = near[base, random.integers(0, near.shape[1], count)]
-    weights = random.dirichlet((4, 2, 1), count).astype(np.float32)
-    mixed = weights[:, :1] * real[base] + weights[:, 1:2] * real[other] + weights[:, 2:] * real[third]
-    mixed += (random.standard_normal(mixed.shape) * 0.3 / np.sqrt(mixed.shape[1])).astype(np.float32)
-    mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
-    made = []
-    for first, second in zip(base, other, strict=True):
-        chosen = [*random.choice(sentences[first], 3), *random.choice(sentences[second], 2)]
-        made.append(" ".join(chosen))
-    return made, mixed
-
-
-async def loaded(database: Database, texts: list[str], vectors: np.ndarray) -> Tenant:
-    """A tenant with these chunks, published as ingestion does it, without extraction and embedding."""
-    caller = Caller(new_id("ten"), "usr_bench", frozenset(Scope))
-    async with database.platform_transaction() as connection:
-        await connection.execute("INSERT INTO tenant (id, name) VALUES (%s, 'bench')", (caller.tenant_id,))
-    for start in range(0, len(texts), CHUNKS_A_DOCUMENT):
-        document = new_id("doc")
-        rows = [
-            (caller.tenant_id, document, place - start, len(texts[place]), texts[place], vectors[place])
-            for place in range(start, min(start + CHUNKS_A_DOCUMENT, len(texts)))
-        ]
-        async with database.transaction(caller) as connection:
-            await connection.cursor().executemany(
-                "INSERT INTO staged_chunk"
-                " (tenant_id, document_id, ordinal, page, start_char, end_char, text, embedding)"
-                " VALUES (%s, %s, %s, 1, 0, %s, %s, %s)",
-                rows,
-            )
-            await Chunks().publish(connection, caller, document, "default", "")
-    async with database.transaction(caller) as connection:
-        cursor = await connection.execute(
-            "SELECT number FROM chunk WHERE tenant_id = %s ORDER BY number", (caller.tenant_id,)
-        )
-        numbers = np.array([row["number"] for row in await cursor.fetchall()])
-    return Tenant(caller, vectors, numbers)
-
-
-async def recall10(database: Database, tenant: Tenant, query: str, vector: np.ndarray) -> float:
-    """The share of the ten nearest chunks, by numpy over float32, among the first ten of the dense part."""
-    async with ChunkViews(database)(tenant.caller) as view:
-        extent = await view.extent(query, None)
-        async with view.candidates(extent, vector, DEPTH) as (_, nearest):
-            numbers, _ = await nearest
-    count = min(10, len(tenant.numbers))
-    exact = tenant.numbers[np.argsort(-(tenant.vectors @ vector))[:count]]
-    return len(set(numbers[:count].tolist()) & set(exact.tolist())) / count
-
-
-async def asked_in_turn(
-    database: Database, tenants: dict[int, Tenant], queries: list[str], vectors: np.ndarray, outcome: Outcome
-) -> None:
-    search = Search(ChunkViews(database), NoEmbedder())
-    times: dict[int, list[float]] = {size: [] for size in tenants}
-    recalls: dict[int, list[float]] = {size: [] for size in tenants}
-    for query, vector in zip(queries, vectors, strict=True):
-        for size, tenant in tenants.items():
-            start = time.perf_counter()
-            await search.ranked(tenant.caller, query, vector, 10)
-            times[size].append((time.perf_counter() - start) * 1000)
-    for query, vector in zip(queries, vectors, strict=True):
-        for size, tenant in tenants.items():
-            recalls[size].append(await recall10(database, tenant, query, vector))
-    for size in tenants:
-        outcome.line(f"recall@10, {size:,} chunks", float(np.mean(recalls[size])), least=RECALL_TARGET)
-        outcome.line(f"search p50, {size:,} chunks", float(np.percentile(times[size], 50)), "ms", most=P50_TARGET_MS)
-        outcome.line(f"search p99, {size:,} chunks", float(np.percentile(times[size], 99)), "ms")
-
-
 # The two parts, one after the other -----------------------------------------------------------------------
 
 
-async def cranfield_part(
-    running: Platform, collection: Cranfield, outcome: Outcome
-) -> tuple[dict[str, int], int, float]:
+@dataclass
+class Ingested:
+    """What the first part leaves for the second."""
+
+    ids: dict[str, int]
+    chunks: int
+    seconds: float
+
+
+async def api_part(running: Platform, collection: Cranfield, outcome: Outcome) -> Ingested:
+    """Documents and queries through the API."""
+    print(f"Through the API ({load()})")
     ids, chunks, seconds = await ingested(running, collection)
     skipped = len(collection.documents) - len(ids)
-    print(f"Cranfield through the API: {len(ids)} documents, {chunks} chunks ({skipped} empty or the same as another)")
-    rankings = await searched(running, collection, ids)
-    for name, parity in (("even", 0), ("odd, tuned on", 1)):
-        value = mean_ndcg10(rankings, collection.relevant, parity)
-        least = NDCG_TARGET if parity == 0 and outcome.gated else None
-        outcome.line(f"nDCG@10 of /v1/search, {name} queries", value, least=least)
-    return ids, chunks, seconds
+    print(f"  {len(ids)} documents, {chunks} chunks ({skipped} empty or the same as another)")
+    if collection.relevant:
+        ndcg_lines("/v1/search", await searched(running, collection, ids), collection, outcome, gated=True)
+    return Ingested(ids, chunks, seconds)
+
+
+def ndcg_lines(
+    name: str, rankings: dict[int, list[int]], collection: Cranfield, outcome: Outcome, *, gated: bool = False
+) -> None:
+    """The even queries are left alone by quick runs, which are made while things are tuned."""
+    least = (QUICK_NDCG if outcome.quick else NDCG_TARGET) if gated else None
+    if outcome.quick:
+        value = mean_ndcg10(rankings, collection.relevant, 1)
+        outcome.line(f"nDCG@10 of {name}, odd queries, a part of Cranfield", value, least=least)
+        return
+    outcome.line(f"nDCG@10 of {name}, even queries", mean_ndcg10(rankings, collection.relevant, 0), least=least)
+    outcome.line(f"nDCG@10 of {name}, odd queries, tuned on", mean_ndcg10(rankings, collection.relevant, 1))
 
 
 async def direct_part(
-    addresses: EmbeddedAddresses,
-    collection: Cranfield,
-    cranfield: tuple[dict[str, int], int, float],
-    sizes: Sequence[int],
-    model: MiniLM,
-    outcome: Outcome,
+    addresses: EmbeddedAddresses, collection: Cranfield, given: Ingested, model: MiniLM, outcome: Outcome
 ) -> None:
-    ids, chunks, seconds = cranfield
+    """Each ranking alone, the rate of ingestion, and tenants of many sizes."""
     database = await Database.open(addresses.app_url, max_connections=1)
     try:
         caller = await only_tenant(database)
         vectors = model.embed(list(collection.queries.values())).vectors
-        for name, rankings in zip(
-            ("dense", "BM25"), await ranked_alone(database, caller, collection, ids, vectors), strict=True
-        ):
-            for parity_name, parity in (("even", 0), ("odd", 1)):
-                value = mean_ndcg10(rankings, collection.relevant, parity)
-                outcome.line(f"nDCG@10 of {name} alone, {parity_name} queries", value)
+        if collection.relevant:
+            alone = await ranked_alone(database, caller, collection, given.ids, vectors)
+            for name, rankings in zip(("dense alone", "BM25 alone"), alone, strict=True):
+                ndcg_lines(name, rankings, collection, outcome)
         texts, real = await passages(database, caller)
         start = time.perf_counter()
-        model.embed(texts)
-        bare = len(texts) / (time.perf_counter() - start)
-        outcome.line("ingestion, upload to searchable", chunks / seconds, "passages/s")
-        outcome.line("bare embedder, the same passages", bare, "passages/s")
-        outcome.line("ratio", chunks / seconds / bare, least=INGEST_TARGET)
-
-        print(f"Tenants asked in turn over one connection, {len(collection.queries)} queries each")
-        print("  (vectors mixed of real ones with noise, texts recombined from Cranfield's sentences)")
-        tenants = {}
-        for size in sizes:
-            start = time.perf_counter()
-            tenants[size] = await loaded(database, *synthesized(texts, real, size))
-        outcome.line(f"publishing, {sizes[-1]:,} chunks", sizes[-1] / (time.perf_counter() - start), "chunks/s")
-        start = time.perf_counter()
-        await VectorIndexes(database, addresses.owner_url).adjust()
-        outcome.line(f"building the index of {sizes[-1]:,} chunks", time.perf_counter() - start, "s")
-        await asked_in_turn(database, tenants, list(collection.queries.values()), vectors, outcome)
+        some = texts[:: max(1, len(texts) // BARE_PASSAGES)]
+        model.embed(some)
+        bare = len(some) / (time.perf_counter() - start)
+        rate = given.chunks / given.seconds
+        outcome.line("ingestion, upload to searchable", rate, "passages/s")
+        outcome.line("bare embedder, some of these passages", bare, "passages/s")
+        outcome.line("ratio", rate / bare, least=None if outcome.quick else INGEST_TARGET)
+        await sizes_part(database, addresses, list(collection.queries.values()), vectors, texts, real, outcome)
     finally:
         await database.close()
 
 
+async def sizes_part(
+    database: Database,
+    addresses: EmbeddedAddresses,
+    queries: list[str],
+    vectors: np.ndarray,
+    texts: list[str],
+    real: np.ndarray,
+    outcome: Outcome,
+) -> None:
+    print(f"Tenants asked in turn over one connection, {len(queries)} queries each, without the queries' embedding")
+    print("  (vectors mixed of real ones with noise, texts recombined from real sentences)")
+    tenants = {}
+    for size in (30, 1_000, QUICK_CHUNKS if outcome.quick else 100_000):
+        made = synthesized(texts, real, size)
+        start = time.perf_counter()
+        tenants[size] = await loaded(database, *made)
+    outcome.line(f"publishing, {size:,} chunks", size / (time.perf_counter() - start), "chunks/s")
+    start = time.perf_counter()
+    await VectorIndexes(database, addresses.owner_url).adjust()
+    outcome.line(f"building the index of {size:,} chunks", time.perf_counter() - start, "s")
+    print(f"  {load()}")
+    figures = await asked_in_turn(database, tenants, queries, vectors)
+    for size, found in figures.items():
+        outcome.line(f"recall@10, {size:,} chunks", found.recall, least=RECALL_TARGET)
+        outcome.line(
+            f"search p50, {size:,} chunks", found.p50_ms, "ms", most=QUICK_P50_MS if outcome.quick else P50_TARGET_MS
+        )
+        outcome.line(f"search p99, {size:,} chunks", found.p99_ms, "ms")
+        outcome.line("  of the median, CPU time of this process", found.process_ms, "ms")
+    print(f"  {load()}")
+
+
+def collection_read(folder: Path, *, quick: bool) -> Cranfield:
+    """Cranfield, or in a quick run without it a stand-in that nothing is judged in."""
+    if (folder / "cran.all.1400").is_file():
+        whole = cranfield_read(folder)
+        return whole.first(QUICK_DOCUMENTS) if quick else whole
+    if not quick:
+        raise SystemExit(f"Cranfield is not at {folder}: name its folder with --cranfield, or run with --quick.")
+    print(f"Cranfield is not at {folder}. LEFT OUT: nDCG@10, which needs it. Measured with the project's documents.")
+    return stand_in(Path(__file__).parent.parent / "docs")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument(
-        "--quick", action="store_true", help="a part of Cranfield and a tenant of 12,000, for regressions"
-    )
+    parser.add_argument("--quick", action="store_true", help="a part of it all, for regressions")
     parser.add_argument("--cranfield", type=Path, default=Path("../shared/data/cranfield"), help="folder of Cranfield")
     given = parser.parse_args()
-    if not (given.cranfield / "cran.all.1400").is_file():
-        raise SystemExit(f"Cranfield is not at {given.cranfield}: name its folder with --cranfield.")
-    collection = cranfield_read(given.cranfield)
-    if given.quick:
-        collection = collection.first(300)
-    outcome = Outcome(gated=not given.quick)
+    collection = collection_read(given.cranfield, quick=given.quick)
+    outcome = Outcome(quick=given.quick)
     folder = Path(tempfile.mkdtemp(prefix="slipway-bench-"))
     try:
         home = folder / "home"
         with platform(home) as running:
-            cranfield = asyncio.run(cranfield_part(running, collection, outcome))
-        # Alone with PostgreSQL from here on, so that the platform's own tasks are not measured with it.
+            left = asyncio.run(api_part(running, collection, outcome))
+        # Alone with PostgreSQL from here on, so that the platform's own tasks are not measured with it; in the event
+        # loop that the platform runs in.
         server = EmbeddedPostgres(home)
-        sizes = (30, 1_000, 12_000 if given.quick else 100_000)
         try:
-            model = MiniLM(folder / "model")
-            asyncio.run(direct_part(server.start(), collection, cranfield, sizes, model, outcome))
+            addresses, model = server.start(), MiniLM(folder / "model")
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(direct_part(addresses, collection, left, model, outcome))
         finally:
             server.stop()
     finally:
