@@ -30,6 +30,7 @@ def exact(client: httpx.Client, citation: dict) -> bool:
     return text == citation["quote"]
 
 
+@pytest.mark.requirement("SVC-03", "R")
 def test_an_answer_quotes_the_documents_exactly(client: httpx.Client):
     answer = client.post("/v1/chat", json={"message": QUESTION}).json()
     assert ANSWER in answer["answer"]

@@ -173,7 +173,7 @@ def test_a_providers_failure_keeps_its_class_and_leaves_one_row(client, served, 
     [row] = usage_rows(served, caller, 1)
     assert (row["status"], row["requested_model"]) == ("error", model)
     assert (row["prompt_tokens"], row["completion_tokens"], row["cost_usd_micros"]) == (0, 0, 0)
-    assert row["error_code"] == (code if status != 429 else "limit_exceeded") or status == 400
+    assert row["error_code"] == {400: "invalid_request", 429: "limit_exceeded"}.get(status, code)
 
 
 def test_attempts_are_bounded_and_follow_what_the_server_says(client, simulator):

@@ -142,6 +142,7 @@ async def test_search_takes_any_text(client, database, callers, model, query) ->
     assert (response.status_code, len(response.json()["results"])) == (200, 3)
 
 
+@pytest.mark.requirement("SVC-03", "R")
 async def test_collections_of_a_tenant(client, database, callers, model) -> None:
     listed = await client.get("/v1/collections")
     assert [item["name"] for item in listed.json()["items"]] == ["default"]
