@@ -22,10 +22,10 @@ _FIXED: tuple[tuple[str, str], ...] = (
     ("synchronous_commit", "on"),
     ("full_page_writes", "on"),
     # A laptop: little memory while idle, room for one large index build.
-    # Idle, all processes together: 14 MB PSS; the three workers of another io_method add 1.5 MB (2026-11-21).
-    # Pages of shared buffers cost nothing until they are used, and a small home never uses them. What searches of
+    # Idle, all processes together: 35 MB PSS; the three workers of another io_method add 1.5 MB (2026-11-21). 23 MB
+    # of it describe the shared buffers above 64 MB, whose pages cost nothing until they are used. What searches of
     # 100,000 chunks read fits 512 MB; with less they read it from the operating system again and again: one takes
-    # 8 ms with 512 MB, 11 with 256 MB (2026-11-21, ADR 0010).
+    # 8 ms with 512 MB, 11 with 256 MB (ADR 0010).
     ("shared_buffers", "512MB"),
     ("io_method", "sync"),
     ("work_mem", "16MB"),

@@ -28,12 +28,14 @@ EF_SEARCH: Final = 100
 _EVERYTHING: Final = (0, 2**63 - 1)
 
 # Publishing makes `next_number` larger, and until the next time withdrawing only makes `chunk_count` smaller: the two
-# together stand for one state of a collection's postings and never for another.
+# together stand for one state of a collection's postings and never for another. The time of the server's start is there
+# because a database that was restored may go through the same numbers again.
 _EXTENT: Final = """
 SELECT count(slot) AS collections, coalesce(min(slot), 0) AS slot,
        coalesce(sum(chunk_count), 0)::bigint AS chunk_count,
        coalesce(sum(lexeme_count), 0)::bigint AS lexeme_count,
-       md5(string_agg(concat_ws(' ', slot, next_number, chunk_count), ',' ORDER BY slot)) AS version,
+       encode(sha256(convert_to(concat(pg_postmaster_start_time(), ';',
+         string_agg(concat_ws(' ', slot, next_number, chunk_count), ',' ORDER BY slot)), 'UTF8')), 'hex') AS version,
        t.lexemes, t.occurrences,
        set_config('hnsw.ef_search', %(ef_search)s::text, true), set_config('hnsw.iterative_scan', 'strict_order', true)
 FROM (SELECT coalesce(array_agg(lexeme), '{}') AS lexemes,
@@ -121,7 +123,7 @@ class ChunkView:
             statistics=Statistics(row["chunk_count"], row["lexeme_count"]),
             indexed=row["chunk_count"] > self._exact_chunks,
             occurrences=dict(zip(row["lexemes"], row["occurrences"], strict=True)),
-            version=row["version"] or "",
+            version=row["version"],
         )
 
     @contextlib.asynccontextmanager
