@@ -104,7 +104,7 @@ def test_the_database_is_utf8_with_pgvector_and_our_parameters(running: tuple[Pa
     with psycopg.connect(running[1].start().app_url) as app:
         names = "server_encoding listen_addresses fsync synchronous_commit jit plan_cache_mode shared_buffers"
         values = [app.execute(f"SHOW {name}").fetchone() for name in names.split()]
-        assert values == [("UTF8",), ("",), ("on",), ("on",), ("off",), ("force_custom_plan",), ("64MB",)]
+        assert values == [("UTF8",), ("",), ("on",), ("on",), ("off",), ("force_custom_plan",), ("512MB",)]
         assert app.info.server_version // 10000 == 18
         version = app.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
         assert version is not None and tuple(map(int, version[0].split("."))) >= (0, 8)
