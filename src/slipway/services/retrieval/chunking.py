@@ -67,8 +67,8 @@ def chunk(document: ExtractedText, count_tokens: TokenCounter) -> list[Chunk]:
     _mark_borders(atoms, document)
     # A short text stays whole: on Cranfield's odd queries abstracts in one piece give the dense ranking 0.389 nDCG@10,
     # those above the target in two 0.361 (2026-11-21).
-    above = embedded_text(document.title, "", text)[: -len(text) or None]
-    whole = sum(atom.tokens for atom in atoms) + len(above) // _PREFIX_CHARS_PER_TOKEN <= MAX_TOKENS
+    prefix = embedded_text(document.title, "", text)[: -len(text) or None]
+    whole = sum(atom.tokens for atom in atoms) + len(prefix) // _PREFIX_CHARS_PER_TOKEN <= MAX_TOKENS
     heading_starts = [heading.start for heading in document.headings]
     chunks: list[Chunk] = []
     for first, last in _groups(atoms, whole=whole):
