@@ -104,6 +104,29 @@ async def test_a_request_that_nobody_gives_up_is_answered():
         assert [answer.text for answer in answers] == ["0", "1", "5000000"]
 
 
+async def test_half_a_body_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("slipway.runtime.http.cancellation.BODY_PAUSE_S", 0.2)
+    seen: list[str] = []
+
+    async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            seen.append(message["type"])
+            if message["type"] == "http.disconnect" or not message["more_body"]:
+                break
+        await send({"type": "http.response.start", "status": 400, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with served(CancelOnDisconnect(reading), port=0, host="127.0.0.1") as server:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+        answer = await asyncio.wait_for(reader.readline(), 5)
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert seen[-1] == "http.disconnect"
+
+
 async def test_what_a_handler_does_after_its_last_byte_is_not_cancelled():
     tidied = asyncio.Event()
 

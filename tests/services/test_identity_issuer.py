@@ -258,6 +258,7 @@ async def test_refresh_tokens_are_replaced_and_their_reuse_ends_the_family(appli
     third = narrow.json()["refresh_token"]
     assert narrow.json()["scope"] == "chat:use"
     assert (await application.refresh(third, scope="usage:read")).json()["error"] == "invalid_scope"
+    assert (await application.refresh(third)).status_code == 200, "a refusal leaves the token as it was"
     other = (await application.exchange(await application.code())).json()["refresh_token"]
     assert (await application.refresh(first)).json()["error"] == "invalid_grant"
     live = (await application.exchange(await application.code())).json()["refresh_token"]

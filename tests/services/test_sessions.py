@@ -2,6 +2,7 @@
 
 import asyncio
 
+import httpx
 import psycopg
 import pytest
 from psycopg import errors
@@ -12,6 +13,7 @@ from slipway.base.errors import NotFound
 from slipway.base.ids import new_id
 from slipway.runtime.database import Database
 from slipway.services.memory.adapter_postgres import PostgresSessions
+from tests.platforms import Platform
 
 pytestmark = pytest.mark.anyio
 
@@ -59,6 +61,14 @@ async def test_pages_go_through_everything_once(store: PostgresSessions, new_cal
         if cursor is None:
             break
     assert seen == made[::-1]
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions", "/v1/documents", "/v1/usage"])
+@pytest.mark.parametrize("cursor", ["zzz", "ten_01m7xyjv5qe008n9nh8w9c825n"])
+def test_a_cursor_that_no_page_gave_is_refused(platform: Platform, path: str, cursor: str):
+    answer = httpx.get(platform.url + path, params={"cursor": cursor}, headers=platform.headers())
+    assert answer.status_code == 400
+    assert "leave it out for the first page" in answer.text
 
 
 async def test_a_member_sees_its_own_sessions_and_the_administrator_all(store: PostgresSessions, new_caller):

@@ -13,7 +13,7 @@ class Citation(Response):
 
     document_id: str
     title: str
-    page: int
+    page: int = Field(ge=0, le=1_000_000)
     start: int
     end: int
     quote: str

@@ -3,13 +3,26 @@
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from slipway.base.ids import is_id
 
 Item = TypeVar("Item")
 
 # An identifier of ours in a path or a body: any text of this form is looked up, so that a malformed id and another
 # tenant's id get the same answer.
 Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9_.\-]+$")]
+
+
+def cursor_of(kind: str) -> AfterValidator:
+    """For the query parameter of a list that is paged by the ids of `kind`: only what a page gave as `next`."""
+
+    def checked(cursor: str | None) -> str | None:
+        if cursor is not None and not is_id(cursor, kind):
+            raise ValueError("not the `next` of a page before: leave it out for the first page")
+        return cursor
+
+    return AfterValidator(checked)
 
 
 class Request(BaseModel):

@@ -1,14 +1,18 @@
 """Cancels a request's work as soon as its client is gone, so that nothing goes on for nobody.
 
 Neither ASGI nor the framework does this for a handler that is not reading: it would finish its database and model calls
-first. Between parts it is what carries a cancellation on: the caller closes its connection, this ends the callee.
+first. Between parts it is what carries a cancellation on: the caller closes its connection, this ends the callee. A
+client that stops in the middle of its body counts as gone too.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_PAUSE_S: Final = 30.0  # between two pieces of a body; arbitrary, above what a bad mobile network needs
 
 
 class CancelOnDisconnect:
@@ -47,9 +51,18 @@ class CancelOnDisconnect:
 
 
 async def _forward(receive: Receive, messages: "asyncio.Queue[Message]", gone: Callable[[], object]) -> None:
+    whole = False
     while True:
-        message = await receive()
+        try:
+            async with asyncio.timeout(None if whole else BODY_PAUSE_S):
+                message = await receive()
+        except TimeoutError:
+            # To the handler the sender of half a body is gone, though its connection may stand: it answers 400.
+            await messages.put({"type": "http.disconnect"})
+            whole = True
+            continue
         if message["type"] == "http.disconnect":
             gone()
             return
+        whole = whole or not message.get("more_body", False)
         await messages.put(message)

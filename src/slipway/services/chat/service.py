@@ -88,7 +88,7 @@ class ChatService:
         query = request.message
         asked_before = [turn.content for turn in turns if turn.role == "user"]
         if asked_before and len(query.split()) < _FOLLOW_UP_WORDS:
-            query = f"{asked_before[-1]}\n{query}"
+            query = f"{query}\n{asked_before[-1]}"  # the new words first: the end may be cut
         found = await self._retrieval.passages(caller, query, request.collection, _PASSAGES)
         # Judged together: a long passage with the answer in one sentence was best by its words and 0.19 alike, and when
         # such were left out one by one, 2 of 43 questions to the examples lost their answer (2026-11-21).

@@ -1,6 +1,7 @@
 """The issuer's grants in PostgreSQL. Codes and refresh tokens are found by their hash, across tenants."""
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -136,7 +137,7 @@ class PostgresGrants:
         return True
 
     async def refresh_rotate(
-        self, digest: bytes, successor: bytes, client_id: str, now: datetime
+        self, digest: bytes, successor: bytes, client_id: str, now: datetime, permit: Callable[[RefreshGrant], object]
     ) -> RefreshGrant | None:
         async with self._database.platform_transaction() as connection:
             row = await _refresh_row(connection, digest, client_id)
@@ -149,6 +150,7 @@ class PostgresGrants:
             if revoked_at is not None or row["expires_at"] <= now:
                 return None
             grant = RefreshGrant(**{**row, "scopes": tuple(row["scopes"]), "created_at": now})
+            permit(grant)
             await connection.execute("UPDATE refresh_token SET used_at = %s WHERE hash = %s", (now, digest))
             await _refresh_insert(connection, successor, grant)
         return grant

@@ -231,17 +231,23 @@ class Issuer:
         return await self._answer(client, account, grant.scopes, refresh, id_token)
 
     async def _by_refresh(self, client: OAuthClient, fields: Mapping[str, str]) -> TokenResponse:
+        def narrowed(grant: RefreshGrant) -> tuple[str, ...]:
+            if "scope" not in fields:
+                return grant.scopes
+            return scopes_asked(fields["scope"].split(), frozenset(grant.scopes))
+
         successor = _refresh_token()
         grant = await self._grants.refresh_rotate(
-            credential_hash(fields.get("refresh_token", "")), credential_hash(successor), client.id, self._clock.now()
+            credential_hash(fields.get("refresh_token", "")),
+            credential_hash(successor),
+            client.id,
+            self._clock.now(),
+            permit=narrowed,
         )
         if grant is None:
             raise Refused("invalid_grant", "This refresh token is not valid any more: sign in again.")
         account = await self._account(client, grant.user_id)
-        scopes = grant.scopes
-        if "scope" in fields:
-            scopes = scopes_asked(fields["scope"].split(), frozenset(grant.scopes))
-        return await self._answer(client, account, scopes, successor, None)
+        return await self._answer(client, account, narrowed(grant), successor, None)
 
     async def _by_client(self, client: OAuthClient, fields: Mapping[str, str]) -> TokenResponse:
         if client.secret_hash is None:

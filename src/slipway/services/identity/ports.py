@@ -1,6 +1,6 @@
 """What identity needs from its store. `adapter_postgres*.py` are the implementations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -81,9 +81,12 @@ class Grants(Protocol):
         ...
 
     async def refresh_rotate(
-        self, digest: bytes, successor: bytes, client_id: str, now: datetime
+        self, digest: bytes, successor: bytes, client_id: str, now: datetime, permit: Callable[[RefreshGrant], object]
     ) -> RefreshGrant | None:
-        """Replaces a refresh token by its successor, once, and returns the grant. A second try revokes the family."""
+        """Replaces a refresh token by its successor, once, and returns the grant. A second try revokes the family.
+
+        `permit` may raise on what is asked of the grant; then the token stays as it was.
+        """
         ...
 
     async def refresh_revoke(self, digest: bytes, client_id: str, now: datetime) -> None: ...

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Path, Query
 
 from slipway.api.sessions import Message, MessageRequest, Session, SessionDetail, SessionRequest
-from slipway.api.wire import Identifier, Page
+from slipway.api.wire import Identifier, Page, cursor_of
 from slipway.base.callers import Scope
 from slipway.base.errors import NotFound
 from slipway.runtime.http.routes import CallerOf, Routes
@@ -28,7 +28,7 @@ def session_routes(store: SessionStore) -> Routes:
 
     @routes.add("GET", "/v1/sessions", access=Scope.SESSIONS_READ, response=Page[Session])
     async def session_list(
-        caller: CallerOf, cursor: Annotated[Identifier | None, Query()] = None, limit: Limit = 50
+        caller: CallerOf, cursor: Annotated[Identifier | None, Query(), cursor_of("ses")] = None, limit: Limit = 50
     ) -> Page[Session]:
         """Conversations, newest first."""
         return await store.session_list(caller, cursor, limit)

@@ -16,7 +16,7 @@ from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from slipway.api.documents import Document, DocumentStatus, DocumentText, Upload, UploadRequest
-from slipway.api.wire import Identifier, Page
+from slipway.api.wire import Identifier, Page, cursor_of
 from slipway.base.callers import Caller, Scope
 from slipway.base.clock import Clock
 from slipway.base.errors import (
@@ -103,7 +103,9 @@ def document_routes(documents: Documents, uploads: Uploads) -> Routes:
         caller: CallerOf,
         collection: Annotated[Identifier | None, Query()] = None,
         status: Annotated[DocumentStatus | None, Query()] = None,
-        cursor: Annotated[Identifier | None, Query(description="`next` of the page before.")] = None,
+        cursor: Annotated[
+            Identifier | None, Query(description="`next` of the page before."), cursor_of("doc")
+        ] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Page[Document]:
         """Lists the tenant's documents, newest first."""

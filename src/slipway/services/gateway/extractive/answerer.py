@@ -18,12 +18,15 @@ from slipway.services.gateway.extractive.sources import Source, read_chat
 NOTHING_RELEVANT = "I found nothing about this in the documents I was given."
 NO_SOURCES = "I only quote the documents I am given, and this request came without any."
 
+MAX_CHARS = 500_000  # some 100,000 tokens, which take 1.2 s to count (2026-11-21); chat sends 10,000 characters
+
 _MOST_QUOTES = 3
 # A further quote stands within this of the best, or it dilutes the answer.
 _CLOSE_TO_BEST = 0.12
 # Two sentences this alike (cosine) say the same when their figures are the same: the second is not quoted.
 _SAME = 0.95
 _FIGURES = re.compile(r"\d[\d.,]*")
+_LINE_BREAK = re.compile(r"[ \t]*[\r\n]\s*")
 _PIECE = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+$")
 
 
@@ -55,8 +58,13 @@ class Extractive:
         self._count_tokens = count_tokens
 
     def answer(self, messages: Sequence[Mapping[str, Any]]) -> Answer:
-        """Answer the last user message from the sources in the messages. InvalidRequest when nothing is asked."""
+        """Answer the last user message from the sources in the messages.
+
+        InvalidRequest when nothing is asked, or when there is more to read than `MAX_CHARS`.
+        """
         chat = read_chat(messages)
+        if sum(map(len, chat.texts)) > MAX_CHARS:
+            raise InvalidRequest(f"The model extractive reads {MAX_CHARS:,} characters at most: send fewer sources.")
         if not chat.question:
             raise InvalidRequest("The messages ask nothing: end them with a user message that has text.")
         text = self._text(chat.question, chat.sources)
@@ -101,4 +109,6 @@ def _repeats(one: Ranked, other: Ranked) -> bool:
 
 
 def _rendered(quote: _Quote) -> str:
-    return " ".join([quote.ranked.candidate.text, *(f"[{source.id}]" for source in quote.sources)])
+    """The sentence without the line breaks of its page, which say nothing of it, and its sources."""
+    text = _LINE_BREAK.sub(" ", quote.ranked.candidate.text)
+    return " ".join([text, *(f"[{source.id}]" for source in quote.sources)])
