@@ -23,8 +23,8 @@ from slipway.services.retrieval.search_ports import Nearest
 # Up to here every vector is compared: 0.6 microseconds each, so 3 ms here and 6 ms for 10,000, which alone are most of
 # what a search may take (2026-11-21, ADR 0010). A larger tenant gets an index.
 EXACT_CHUNKS: Final = 5_000
-# Recall@10 over 100,000 chunks: 0.997 with 100, 0.9996 with 150 or 300 (2026-11-21, ADR 0010).
-EF_SEARCH: Final = 100
+# Recall@10 over 100,000 chunks was 0.991 with 100, and 30 more cost half a millisecond (2026-11-21, ADR 0010).
+EF_SEARCH: Final = 130
 _EVERYTHING: Final = (0, 2**63 - 1)
 
 # Publishing makes `next_number` larger, and until the next time withdrawing only makes `chunk_count` smaller: the two
@@ -154,7 +154,8 @@ class ChunkView:
         nearest = asyncio.create_task(self._nearest(_INDEXED if extent.indexed else _EXACT, values))
         await asyncio.sleep(0)  # the statement is sent; PostgreSQL works on it while the caller scores the postings
         try:
-            yield list(known.values()), nearest
+            # In one order, whatever was known: sums of floating-point numbers depend on it.
+            yield [known[lexeme] for lexeme in extent.occurrences if lexeme in known], nearest
         finally:
             nearest.cancel()
             await asyncio.gather(nearest, return_exceptions=True)
