@@ -156,6 +156,7 @@ class ChunkView:
         try:
             # In one order, whatever was known: sums of floating-point numbers depend on it.
             yield [known[lexeme] for lexeme in extent.occurrences if lexeme in known], nearest
+            await nearest  # also when nobody asked: a statement that is cancelled ends the transaction
         finally:
             nearest.cancel()
             await asyncio.gather(nearest, return_exceptions=True)
