@@ -153,19 +153,22 @@ async def start(
     """Starts a workflow about `subject_id` on the caller's behalf, once the caller's transaction commits."""
     workflow_id = workflow_id or new_id("wfl")
     await connection.execute(
-        f"INSERT INTO workflow (tenant_id, id, kind, subject_id, {ACTING}, due_at)"  # noqa: S608 - constants only
+        f"WITH begun AS (INSERT INTO workflow (tenant_id, id, kind, subject_id, {ACTING}, due_at)"  # noqa: S608 - constants only
         f" VALUES (%(tenant)s, %(id)s, %(kind)s, %(subject)s, {ACTING_VALUES},"
-        " clock_timestamp() + make_interval(secs => %(delay)s))",
+        " clock_timestamp() + make_interval(secs => %(delay)s)))"
+        " INSERT INTO workflow_step (tenant_id, workflow_id, name, position)"
+        " SELECT %(tenant)s, %(id)s, name, position FROM unnest(%(steps)s::text[]) WITH ORDINALITY"
+        " AS step(name, position)",
         {
             "tenant": caller.tenant_id,
             "id": workflow_id,
             "kind": workflow.kind,
             "subject": subject_id,
             "delay": delay_s,
+            "steps": [step.name for step in workflow.steps],
         }
         | acting_values(caller),
     )
-    await _write_steps(connection, caller.tenant_id, workflow_id, workflow)
     return workflow_id
 
 

@@ -104,20 +104,23 @@ class SharedEmbeddings:
             # One of them is refused: it must fail alone.
             for asked in together:
                 await self._serve([asked])
-        except BaseException as error:
+        except asyncio.CancelledError:
+            for asked in together:
+                asked.answer.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect is each step's own to report
             for asked in together:
                 _settle(asked, error)
-            raise
         else:
             for asked in together:
                 _settle(asked, vectors[: len(asked.texts)])
                 vectors = vectors[len(asked.texts) :]
 
 
-def _settle(asked: _Asked, outcome: list[bytes] | BaseException) -> None:
+def _settle(asked: _Asked, outcome: list[bytes] | Exception) -> None:
     if asked.answer.done():
         return
-    if isinstance(outcome, BaseException):
+    if isinstance(outcome, Exception):
         asked.answer.set_exception(outcome)
         asked.answer.exception()  # nobody may be left to ask for it
     else:

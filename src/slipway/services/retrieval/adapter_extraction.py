@@ -14,16 +14,24 @@ from slipway.services.retrieval.extraction.isolation import extract_isolated_asy
 from slipway.services.retrieval.extraction.models import MARKDOWN, PLAIN, ExtractedText, Progress
 
 _IN_THREAD_BYTES: Final = 64 * 1024  # arbitrary; above it the child's cost no longer shows
+_CHILDREN: Final = 2  # each may take a core and gigabytes
 
 
-async def extract_apart(
-    path: Path, file_name: str, declared_type: str | None, *, progress: Progress | None = None
-) -> ExtractedText:
-    """The text of the file; see `Extractor`."""
-    text = await asyncio.to_thread(_extracted_here, path, file_name, declared_type)
-    if text is None:
-        return await extract_isolated_async(path, file_name, declared_type, progress=progress)
-    return text
+class ExtractApart:
+    """An `Extractor` that lets a few children run at a time, however many documents are on their way."""
+
+    def __init__(self, children: int = _CHILDREN) -> None:
+        self._children = asyncio.Semaphore(children)
+
+    async def __call__(
+        self, path: Path, file_name: str, declared_type: str | None, *, progress: Progress | None = None
+    ) -> ExtractedText:
+        """The text of the file."""
+        text = await asyncio.to_thread(_extracted_here, path, file_name, declared_type)
+        if text is None:
+            async with self._children:
+                return await extract_isolated_async(path, file_name, declared_type, progress=progress)
+        return text
 
 
 def _extracted_here(path: Path, file_name: str, declared_type: str | None) -> ExtractedText | None:

@@ -8,7 +8,7 @@ the leases of this process are renewed whatever a file does.
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -84,9 +84,11 @@ class Ingestion:
                 extracted = await self.extractor(original, source.file_name, source.declared_type, progress=report.note)
             if not extracted.text.strip():
                 raise InvalidRequest("The document has no text in it. Of scanned pages, add the text instead.")
-            await asyncio.to_thread(extracted.dump, result)
-            await self.objects.put(caller, key, _pieces(result), max_bytes=_MAX_STORED_TEXT_BYTES)
-        short = len(extracted.text) <= _SHORT_CHARS
+            short = len(extracted.text) <= _SHORT_CHARS
+            if not short:
+                await asyncio.to_thread(extracted.dump, result)
+            pieces = _given(extracted.dumped()) if short else _pieces(result)
+            await self.objects.put(caller, key, pieces, max_bytes=_MAX_STORED_TEXT_BYTES)
         if short:
             execution.kept["short"] = _Short(replace(source, title=extracted.title, text_key=key), extracted)
         pages = len(extracted.pages)
@@ -121,8 +123,9 @@ class Ingestion:
 
         async def commit(connection: Connection) -> None:
             vectors = short.vectors if short else None
-            await staging.replace(connection, caller, document_id, chunks, vectors)
-            await rows.set_chunk_count(connection, caller, document_id, len(chunks))
+            async with connection.pipeline():
+                await staging.replace(connection, caller, document_id, chunks, vectors)
+                await rows.set_chunk_count(connection, caller, document_id, len(chunks))
             if short is None or vectors is None:
                 await execution.progress(connection, 0, len(chunks), step="embed")
             else:
@@ -184,8 +187,10 @@ class Ingestion:
         source = await self._source(execution) if short is None else short.source
 
         async def commit(connection: Connection) -> None:
-            await self.chunks.publish(connection, caller, document_id, source.collection, source.title)
-            await rows.set_ready(connection, caller, document_id)
+            # Statements do not wait for the answers of those before them, unless these are read.
+            async with connection.pipeline():
+                await self.chunks.publish(connection, caller, document_id, source.collection, source.title)
+                await rows.set_ready(connection, caller, document_id)
 
         return Outcome(commit, 1, 1)
 
@@ -237,6 +242,11 @@ class _Report:
             with contextlib.suppress(SlipwayError, LeaseLost):
                 async with self._execution.transaction(durable=False) as connection:
                     await self._execution.progress(connection, *written)
+
+
+async def _given(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:

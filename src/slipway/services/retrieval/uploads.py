@@ -64,8 +64,9 @@ class Uploads:
         await form.open()
         document_id = new_id("doc")
         upload = PendingUpload(caller, document_id, DEFAULT_COLLECTION, form.file_name, form.media_type, 0)
-        async with self._database.transaction(caller) as connection:
-            await connection.execute("SET LOCAL synchronous_commit = off")
+        async with self._database.transaction_with(
+            caller, "SELECT set_config('synchronous_commit', 'off', true)", {}
+        ) as (connection, _):
             await rows.insert(connection, upload, presigned=False, expires_s=UPLOAD_EXPIRES_S)
         try:
             head = _Head(form)

@@ -12,7 +12,7 @@ from slipway.services.retrieval.adapter_chunks import Chunks
 from slipway.services.retrieval.adapter_chunks_index import VectorIndexes
 from slipway.services.retrieval.adapter_chunks_reading import ChunkViews
 from slipway.services.retrieval.adapter_embeddings import Embeddings, SharedEmbeddings
-from slipway.services.retrieval.adapter_extraction import extract_apart
+from slipway.services.retrieval.adapter_extraction import ExtractApart
 from slipway.services.retrieval.adapter_tokenizer import WordPieces
 from slipway.services.retrieval.collections_service import Collections
 from slipway.services.retrieval.documents import Documents
@@ -34,7 +34,7 @@ async def wire(foundation: Foundation) -> Part:
     gateway = Client(address.url, unix_socket=address.unix_socket, context=trace_headers, part="gateway")
     embeddings = Embeddings(gateway, foundation.tokens, foundation.manifest.models.embeddings)
     chunks, texts, shared = Chunks(), TextCache(objects), SharedEmbeddings(embeddings)
-    ingestion = Ingestion(database, objects, extract_apart, shared, chunks, texts, WordPieces()).workflow
+    ingestion = Ingestion(database, objects, ExtractApart(), shared, chunks, texts, WordPieces()).workflow
     worker = Worker(database, leases, width=foundation.settings.ingestion_workers)
     uploads = Uploads(database, objects, ingestion, worker.wake)
     documents = Documents(database, objects, chunks, texts, worker.wake)

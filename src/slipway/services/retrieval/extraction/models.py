@@ -66,15 +66,18 @@ class ExtractedText:
 
     def dump(self, path: Path) -> None:
         """Write it to a file: one line of JSON, then the text in UTF-8."""
+        with path.open("wb") as file:
+            file.writelines(self.dumped())
+
+    def dumped(self) -> tuple[bytes, bytes]:
+        """What `dump` writes, in two pieces."""
         header = {
             "title": self.title,
             "media_type": self.media_type,
             "pages": [[page.number, page.start, page.end] for page in self.pages],
             "headings": [[heading.start, heading.end, heading.level] for heading in self.headings],
         }
-        with path.open("wb") as file:
-            file.write(json.dumps(header).encode() + b"\n")
-            file.write(self.text.encode())
+        return json.dumps(header).encode() + b"\n", self.text.encode()
 
     @classmethod
     def load(cls, path: Path) -> "ExtractedText":
