@@ -86,8 +86,8 @@ def _hopeful(nearest: Numbers, cosines: Scores, lexical: LexicalScores, limit: i
     """
     scores = fused(cosines, lexical.of(nearest), lexical.reachable)
     best = order(scores, nearest)[:limit]
-    numbers = lexical.best(DEPTH)
-    numbers = numbers[~np.isin(numbers, nearest)]
+    known = set(nearest.tolist())
+    numbers: Numbers = np.array([n for n in lexical.best(DEPTH).tolist() if n not in known], np.int64)
     if len(best) == limit and len(numbers):
         ceilings = fused(np.full(len(numbers), cosines[-1]), lexical.of(numbers), lexical.reachable)
         numbers = numbers[ceilings >= scores[best[-1]]]
