@@ -14,8 +14,8 @@ from slipway.base.ids import new_id
 from slipway.runtime.database import Connection, Database
 from slipway.services.retrieval.adapter_chunks import Chunks
 from slipway.services.retrieval.adapter_chunks_reading import ChunkViews
-from slipway.services.retrieval.ranking import DENSE_WEIGHT, K1, B, LexicalScores
-from slipway.services.retrieval.search import Ranked, Search, storable
+from slipway.services.retrieval.ranking import DENSE_WEIGHT, K1, B, LexicalScores, fused, order
+from slipway.services.retrieval.search import DEPTH, Ranked, Search, storable
 
 pytestmark = pytest.mark.anyio
 
@@ -346,6 +346,25 @@ async def test_dense_ranking_is_exact(database: Database, new_caller) -> None:
     exact = np.array(vectors) @ query
     assert found == np.argsort(-exact)[:20].tolist()
     assert cosines == pytest.approx(np.sort(exact)[::-1][:20], abs=1e-3)
+
+
+async def test_what_is_not_looked_at_could_not_have_come_first(database: Database, new_caller) -> None:
+    caller, rng = new_caller(), random.Random(5)
+    await publish(database, caller, [(passage(rng, 8), unit(i)) for i in range(400)])
+    for turn in range(6):
+        query, vector = passage(rng, 4), unit(1_000 + turn)
+        async with ChunkViews(database)(caller) as view:
+            extent = await view.extent(query, None)
+            async with view.candidates(extent, vector, DEPTH) as (postings, nearest):
+                lexical = LexicalScores(postings, extent.statistics)
+                numbers, _ = await nearest
+            chunks = await view.chunks(np.union1d(numbers, lexical.best(DEPTH)).tolist(), vector)
+        every = np.array([chunk.number for chunk in chunks])
+        scores = fused(np.array([chunk.similarity for chunk in chunks]), lexical.of(every), lexical.reachable)
+        for limit in (1, 10, 100):
+            expected = every[order(scores, every)[:limit]].tolist()
+            found = await ranked(database, caller, query, vector, limit)
+            assert [item.chunk.number for item in found] == expected
 
 
 async def test_fused_score_is_cosine_and_reached_share_for_every_result(database: Database, new_caller) -> None:
