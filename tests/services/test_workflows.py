@@ -11,7 +11,7 @@ from slipway.base.errors import InvalidRequest, SlipwayError, Unavailable
 from slipway.base.ids import new_id
 from slipway.runtime import workflows
 from slipway.runtime.database import Connection, Database
-from slipway.runtime.workflows import Execution, LeaseLost, Step, Worker, Workflow
+from slipway.runtime.workflows import Execution, LeaseLost, Outcome, Step, Worker, Workflow
 
 pytestmark = pytest.mark.anyio
 
@@ -190,6 +190,30 @@ async def test_many_workers_run_each_workflow_once(database, leases, caller) -> 
         for workflow_id in ids:
             await ended(database, caller, workflow_id)
     assert sorted(ran) == sorted(ids)
+
+
+async def test_cheap_steps_commit_with_the_next_or_before_its_error(database, leases, caller) -> None:
+    seen: list[list[str]] = []
+
+    def cheap(name: str) -> Step:
+        async def run(execution: Execution) -> Outcome:
+            execution.kept[name] = True
+            return Outcome(done=1, total=1, cheap=True)
+
+        return Step(name, run)
+
+    async def look(execution: Execution) -> None:
+        async with execution.transaction() as connection:
+            found = await connection.execute("SELECT status FROM workflow_step ORDER BY position")
+            seen.append([row["status"] for row in await found.fetchall()])
+        if "second" in execution.kept:
+            raise Unavailable("away", retry_after_s=0.0)
+
+    workflow = Workflow(new_id("kind"), [cheap("first"), cheap("second"), Step("look", look)], failed=_ignore)
+    workflow_id = await begin(database, caller, workflow)
+    async with working(Worker(database, leases, [workflow])):
+        assert (await ended(database, caller, workflow_id))["state"] == "done"
+    assert seen == [["running", "pending", "pending"], ["done", "done", "running"]]
 
 
 async def test_one_that_is_delayed_waits(database, leases, caller) -> None:

@@ -332,16 +332,20 @@ class Worker:
 
     async def _open_steps(self, workflow: Workflow, execution: Execution) -> list[Step]:
         async with execution.transaction(durable=False) as connection:
+            # With the first one marked in the same statement, which sees it as it was before.
             rows = await connection.execute(
-                "SELECT name, status FROM workflow_step WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
+                "WITH first AS (UPDATE workflow_step SET status = 'running' WHERE tenant_id = %(tenant)s"
+                "  AND workflow_id = %(id)s AND name = %(first)s AND status = 'pending')"
+                " SELECT name, status FROM workflow_step WHERE tenant_id = %(tenant)s AND workflow_id = %(id)s"
                 " ORDER BY position",
-                execution.keys,
+                execution.keys | {"first": workflow.steps[0].name},
             )
             known = {row["name"]: row["status"] for row in await rows.fetchall()}
             if list(known) != [step.name for step in workflow.steps]:  # other code began it
                 await _write_steps(connection, execution.caller.tenant_id, execution.workflow_id, workflow)
             steps = [step for step in workflow.steps if known.get(step.name) != "done"]
-            if steps and known.get(steps[0].name) != "running":
+            marked = steps and steps[0] is workflow.steps[0] and known.get(steps[0].name) == "pending"
+            if steps and not marked and known.get(steps[0].name) != "running":
                 await _mark(connection, execution, "running", steps[0].name)
             return steps
 
