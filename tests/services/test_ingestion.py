@@ -90,6 +90,27 @@ async def test_a_worker_killed_in_a_step_loses_and_doubles_nothing(
     assert again == order[order.index(step) :], "what was done is not done again"
 
 
+@pytest.mark.parametrize("step", ["embed", "store"])
+async def test_a_short_document_commits_once_and_is_whole_after_a_kill(
+    step, client, database, postgres, caller, embedding_server, tmp_path
+) -> None:
+    log = tmp_path / "steps"
+    document_id = (await add(client, prose(step, 10))).json()["id"]
+    with worker_process(
+        postgres.app_url, tmp_path, embedding_server.url, lease_s=LEASE_S, slow=f"{step}:60", log=log
+    ) as first:
+        await noted(log, step)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    log.unlink()
+    with worker_process(postgres.app_url, tmp_path, embedding_server.url, lease_s=LEASE_S, log=log):
+        document = await settled(client, document_id)
+    assert document["status"] == "ready", document
+    assert [(one["status"], one["done"] == one["total"] > 0) for one in document["steps"]] == [("done", True)] * 4
+    assert await assert_whole(database, caller, document_id) > 1
+    assert log.read_text().split() == ["extract", "chunk", "embed", "store"], "nothing of the first run was committed"
+
+
 async def test_the_other_worker_takes_over_within_seconds(
     client, database, postgres, caller, embedding_server, tmp_path
 ) -> None:
@@ -166,15 +187,18 @@ async def test_newer_code_with_a_step_more_finishes_what_older_code_began(
     await assert_whole(database, caller, document_id)
 
 
+@pytest.mark.parametrize("paragraphs", [5, 30], ids=["short", "long"])
 async def test_a_gateway_that_is_away_is_waited_for(
-    client, database, postgres, caller, embedding_server, tmp_path
+    paragraphs, client, database, postgres, caller, embedding_server, tmp_path
 ) -> None:
     embedding_server.down = True
-    document_id = (await add(client, prose("patient", 30))).json()["id"]
+    document_id = (await add(client, prose("patient", paragraphs))).json()["id"]
     with worker_process(postgres.app_url, tmp_path, embedding_server.url, lease_s=LEASE_S):
         with anyio.fail_after(20):
             while await retries(database, caller) < 4:  # more than a poisonous file gets
                 await anyio.sleep(0.1)
+        waiting = (await client.get(f"/v1/documents/{document_id}")).json()
+        assert [one["status"] for one in waiting["steps"]] == ["done", "done", "running", "pending"]
         embedding_server.down = False
         document = await settled(client, document_id)
     assert document["status"] == "ready"
