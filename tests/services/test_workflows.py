@@ -225,3 +225,29 @@ async def test_one_that_is_delayed_waits(database, leases, caller) -> None:
     async with working(Worker(database, leases, [workflow])):
         await anyio.sleep(0.3)
         assert (await row_of(database, caller, workflow_id))["state"] == "queued"
+
+
+async def test_one_tenants_many_leave_places_for_the_others(database, leases, new_caller) -> None:
+    crowd, single = new_caller(Scope.DOCUMENTS_WRITE), new_caller(Scope.DOCUMENTS_WRITE)
+    running: list[str] = []
+    finish = anyio.Event()
+
+    async def waits(execution: Execution) -> None:
+        running.append(execution.caller.tenant_id)
+        await finish.wait()
+
+    workflow = workflow_of(waits)
+    begun = [(crowd, await begin(database, crowd, workflow)) for _ in range(9)]
+    async with working(Worker(database, leases, [workflow], width=4)):
+        with anyio.fail_after(10):
+            while len(running) < 3:
+                await anyio.sleep(0.02)
+        await anyio.sleep(1.5)  # longer than a poll: no fourth of the crowd is claimed
+        assert running == [crowd.tenant_id] * 3
+        begun.append((single, await begin(database, single, workflow)))
+        with anyio.fail_after(5):
+            while single.tenant_id not in running:
+                await anyio.sleep(0.02)
+        finish.set()
+        for caller, workflow_id in begun:
+            assert (await ended(database, caller, workflow_id))["state"] == "done"

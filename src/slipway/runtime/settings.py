@@ -56,7 +56,9 @@ class Settings(BaseModel):
     memory_url: str | None = Field(default=None, description="Address of the memory part when it runs elsewhere.")
     chat_url: str | None = Field(default=None, description="Address of the chat part when it runs elsewhere.")
     drain_timeout_s: float = Field(default=20.0, gt=0, description="How long requests may finish after SIGTERM.")
-    ingestion_workers: int = Field(default=16, ge=0, le=64, description="Documents this process ingests at a time.")
+    ingestion_workers: int = Field(
+        default=20, ge=0, le=64, description="Documents this process ingests at a time, three quarters for one tenant."
+    )
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", description="Least level that is logged."
     )

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -193,7 +194,7 @@ async def _write_steps(connection: Connection, tenant_id: str, workflow_id: str,
 
 @dataclass
 class Worker:
-    """Runs workflows of the given kinds, `width` at a time, until it is cancelled.
+    """Runs workflows of the given kinds, `width` at a time, until it is cancelled; three quarters for one tenant.
 
     `leases` is a pool of its own for claims and heartbeats, so that requests that use up the other pool cannot let
     a lease run out.
@@ -206,7 +207,7 @@ class Worker:
     lease_s: float = LEASE_S
     _wakes: asyncio.Event = field(default_factory=asyncio.Event)
     _held: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
-    _places_taken: int = 0
+    _places: Counter[str] = field(default_factory=Counter)  # taken, by tenant
 
     def wake(self) -> None:
         """Looks for work now rather than at the next poll."""
@@ -245,16 +246,16 @@ class Worker:
         """One task claims for all places, so that new work does not wake as many claims as there are places."""
         while True:
             self._wakes.clear()
-            free, claimed = self.width - self._places_taken, list[DictRow]()
-            if free:
+            most, claimed = self._most(), list[DictRow]()
+            if most:
                 try:
-                    claimed = await self._claim(free)
+                    claimed = await self._claim(most)
                 except SlipwayError as error:
                     _log.warning("no workflow could be claimed, will try again: %s", error)
             for row in claimed:
-                self._places_taken += 1
+                self._places[row["tenant_id"]] += 1
                 group.create_task(self._take_place(row))
-            if not claimed or len(claimed) < free:
+            if not claimed or len(claimed) < most:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wakes.wait(), _POLL_S)
 
@@ -262,8 +263,19 @@ class Worker:
         try:
             await self._hold(row)
         finally:
-            self._places_taken -= 1
+            self._places[row["tenant_id"]] -= 1
             self._wakes.set()
+
+    @property
+    def _share(self) -> int:
+        """How many places one tenant may take: the rest is for the others, who never wait for its large documents."""
+        return max(1, self.width * 3 // 4)
+
+    def _most(self) -> int:
+        """How many may be claimed at once without giving one tenant more than its share."""
+        self._places = +self._places
+        most_of_others = max((taken for taken in self._places.values() if taken < self._share), default=0)
+        return min(self.width - self._places.total(), self._share - most_of_others)
 
     async def _claim(self, most: int) -> list[DictRow]:
         async with self.leases.platform_transaction() as connection:
@@ -274,9 +286,15 @@ class Worker:
                 " started_at = coalesce(workflow.started_at, clock_timestamp())"
                 " FROM (SELECT tenant_id, id, gen_random_uuid()::text AS fence FROM workflow"
                 "  WHERE state IN ('queued', 'running') AND due_at <= clock_timestamp() AND kind = ANY(%(kinds)s)"
+                "  AND tenant_id <> ALL(%(served)s)"
                 "  ORDER BY due_at LIMIT %(most)s FOR UPDATE SKIP LOCKED) AS due"
                 " WHERE workflow.tenant_id = due.tenant_id AND workflow.id = due.id RETURNING workflow.*",
-                {"lease": self.lease_s, "kinds": [workflow.kind for workflow in self.workflows], "most": most},
+                {
+                    "lease": self.lease_s,
+                    "kinds": [workflow.kind for workflow in self.workflows],
+                    "served": [tenant for tenant, taken in self._places.items() if taken >= self._share],
+                    "most": most,
+                },
             )
             return await claim.fetchall()
 

@@ -103,9 +103,7 @@ def document_routes(documents: Documents, uploads: Uploads) -> Routes:
         caller: CallerOf,
         collection: Annotated[Identifier | None, Query()] = None,
         status: Annotated[DocumentStatus | None, Query()] = None,
-        cursor: Annotated[
-            Identifier | None, Query(description="`next` of the page before."), cursor_of("doc")
-        ] = None,
+        cursor: Annotated[Identifier | None, Query(description="`next` of the page before."), cursor_of("doc")] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
     ) -> Page[Document]:
         """Lists the tenant's documents, newest first."""
