@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from statistics import median
 
 import httpx
 import pytest
@@ -66,8 +67,8 @@ async def test_cancelling_a_call_cancels_its_work_within_100_ms(tmp_path: Path, 
         else:
             client = Client(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", api_key="k")
         async with client:
-            # The best of three: other work on the machine can only add to it.
-            assert min([await cancelled_after_s(client, slow) for _ in range(3)]) < 0.1
+            # The median: one of three may meet other work on the machine.
+            assert median([await cancelled_after_s(client, slow) for _ in range(3)]) < 0.1
 
 
 async def cancelled_after_s(client: Client, slow: Slow) -> float:
