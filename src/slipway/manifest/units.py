@@ -6,6 +6,7 @@ The sections use them as field types; whoever reads a manifest takes the integer
 """
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, Self
@@ -34,7 +35,7 @@ _SIZE_BYTES = {
 _COUNT = {"B": 10**9, "M": 10**6, "k": 10**3, "": 1}
 
 
-class Quantity:
+class Quantity(ABC):
     """What every quantity shares: it is written as text, checked once, and writes itself back the same."""
 
     __slots__ = ()
@@ -43,9 +44,9 @@ class Quantity:
     NOUN: ClassVar[str]
 
     @classmethod
+    @abstractmethod
     def parse(cls, text: str) -> Self:
         """The quantity that `text` states; raises InvalidRequest with what to write instead."""
-        raise NotImplementedError
 
     @classmethod
     def refusal(cls, given: object) -> InvalidRequest:
