@@ -1,7 +1,7 @@
 """Turns any credential into a Caller: the one place where API keys, tokens and internal tokens are told apart.
 
 The gateway calls `authenticate` on every request: a credential verified lately costs a hash and a look into a dict,
-no database (`tests/unit/runtime/authentication/test_cost.py` holds it below 15 µs). What makes that safe is in
+no database (`bench/authentication`: below 1 µs). What makes that safe is in
 `freshness`.
 """
 

@@ -87,7 +87,7 @@ async def test_the_largest_request_never_holds_the_event_loop(provider, model):
     await provider.embed(CALLER, request(2048))
     running = False
     await watching
-    assert longest_s < 0.15  # a busy machine; the numbers of all 2048 at once held it for 0.5 s
+    assert longest_s < 0.35  # room for a busy machine; the numbers of all 2048 at once held it for 0.5 s
 
 
 async def test_more_than_can_wait_is_refused(provider):

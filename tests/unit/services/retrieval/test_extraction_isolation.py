@@ -14,7 +14,6 @@ from reportlab.pdfgen.canvas import Canvas
 from slipway.base.errors import InvalidRequest, SlipwayError, StorageFull, Unavailable, UnsupportedType
 from slipway.services.retrieval.extraction import isolation
 from slipway.services.retrieval.extraction.isolation import extract_isolated, extract_isolated_async
-from slipway.services.retrieval.extraction.models import PLAIN
 
 HANDBOOK = Path(__file__).parents[4] / "examples" / "documents" / "handbook.pdf"
 
@@ -145,7 +144,7 @@ def test_the_child_gets_no_secrets_and_its_own_session(
     assert failure.value.detail.strip().endswith("True")
 
 
-def test_the_child_starts_lightly(tmp_path: Path) -> None:
+def test_the_child_starts_lightly() -> None:
     """Nothing but the reader that a file needs is loaded: no server, no database, no model."""
     import subprocess
 
@@ -160,12 +159,3 @@ def test_the_child_starts_lightly(tmp_path: Path) -> None:
     )
     count, *loaded = out.stdout.split()
     assert loaded == [] and int(count) < 250
-    path = tmp_path / "f.txt"
-    path.write_bytes(b"Hello")
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        assert extract_isolated(path, "f.txt", None).media_type == PLAIN
-        times.append(time.perf_counter() - began)
-    # 0.09 s on an idle machine of two cores, 2026-11-21; the bound has room for a busy one.
-    assert min(times) < 1.5
