@@ -51,12 +51,13 @@ class Documents:
         """The document, or the upload that will be one; raises NotFound."""
         async with self._database.transaction(caller) as connection:
             document = await rows.view(connection, caller, document_id)
+            # An upload may become a document between two of these reads, each of which sees what is committed by then:
+            # what it was is looked for before what it became, or neither would be found.
             if document is None:
-                other = await uploads.other_name(connection, caller, document_id)
-                if other is not None:
-                    document = await rows.view(connection, caller, other)
-                else:
-                    document = await uploads.view(connection, caller, document_id)
+                document = await uploads.view(connection, caller, document_id)
+            if document is None:
+                became = await uploads.other_name(connection, caller, document_id)
+                document = await rows.view(connection, caller, became or document_id)
         if document is None:
             raise NotFound(_ABSENT)
         return document
