@@ -19,6 +19,7 @@ from slipway.runtime.authentication.internal import InternalTokens
 from slipway.runtime.database import Database
 from slipway.runtime.objects import Objects
 from slipway.runtime.objects.s3 import S3Objects
+from slipway.services.retrieval import documents_rows, uploads_rows
 from slipway.services.retrieval.models import MAX_DOCUMENT_BYTES, original_key
 from slipway.services.retrieval.uploads import Uploads
 from slipway.services.retrieval.wiring import wire
@@ -124,6 +125,34 @@ async def test_a_presigned_upload_becomes_a_document(client, database, caller) -
     assert document["id"] == upload["document_id"]
     assert document["sha256"] == hashlib.sha256(content).hexdigest()
     await assert_whole(database, caller, document["id"])
+
+
+@pytest.mark.parametrize("after", [(documents_rows, "view"), (uploads_rows, "view"), (uploads_rows, "other_name")])
+async def test_an_upload_is_found_while_it_becomes_a_document(client, database, caller, monkeypatch, after) -> None:
+    content = prose("becoming", 3)
+    upload = await announce(client, content)
+    module, name = after
+    read, became = getattr(module, name), False
+
+    async def read_then_become(connection, of: Caller, identifier: str):
+        nonlocal became
+        found = await read(connection, of, identifier)
+        if identifier == upload["document_id"] and not became:
+            became = True
+            await put(client, upload, content)
+            while True:
+                async with database.transaction(caller) as own:
+                    row = await own.execute("SELECT document_id FROM upload WHERE id = %s", (identifier,))
+                    waiting = await row.fetchone()
+                    if waiting is None or waiting["document_id"] is not None:
+                        return found
+                await anyio.sleep(0.05)
+        return found
+
+    monkeypatch.setattr(module, name, read_then_become)
+    with anyio.fail_after(20):
+        answer = await client.get(f"/v1/documents/{upload['document_id']}")
+    assert answer.status_code == 200, answer.text
 
 
 async def test_known_content_is_the_known_document_under_another_name(client, objects, caller, tmp_path) -> None:
