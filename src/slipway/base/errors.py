@@ -27,7 +27,10 @@ _DEFECT: Final = "Something went wrong on our side."
 
 
 class SlipwayError(Exception):
-    """An error with a public sentence, a private detail, and whether trying again can help."""
+    """An error with a public sentence, a private detail, and whether trying again can help.
+
+    `effect_unknown`: what was asked of somebody else may have been done, and charged, all the same.
+    """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
@@ -40,12 +43,14 @@ class SlipwayError(Exception):
         detail: str = "",
         retryable: bool | None = None,
         retry_after_s: float | None = None,
+        effect_unknown: bool = False,
     ) -> None:
         super().__init__(public)
         self.public = public
         self.detail = detail
         self.retryable = self.retryable_by_default if retryable is None else retryable
         self.retry_after_s = retry_after_s
+        self.effect_unknown = effect_unknown
 
     def __str__(self) -> str:
         """Both texts, for logs on this machine."""

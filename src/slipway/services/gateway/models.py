@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from slipway.base.callers import Caller
 from slipway.base.errors import InvalidRequest, NotFound
-from slipway.base.money import cost_usd_micros
 
 Operation = Literal["chat.completions", "embeddings"]
 Status = Literal["ok", "error", "cancelled"]
@@ -34,28 +33,76 @@ class ModelNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Tokens as the provider counted them; `estimated` when it gave no count and characters were counted instead."""
+    """Tokens as the provider counted them; `estimated` when it gave no count and characters were counted instead.
+
+    `prompt` is all input, whatever was read from or written to a provider's cache included: `cache_read`, `cache_write`
+    (kept for minutes) and `cache_write_1h` are parts of it.
+    """
 
     prompt: int
     completion: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
     estimated: bool = False
+
+    @property
+    def total(self) -> int:
+        """Input and output."""
+        return self.prompt + self.completion
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Micro-dollars per million tokens."""
+    """Micro-dollars per million tokens of each kind; `version` says which table or manifest they are from.
+
+    A kind of cached token without a price of its own costs what any other prompt token does. Prompts longer than
+    `long_from_tokens` are charged at `long` throughout, where a provider does so.
+    """
 
     prompt_usd_micros: int = 0
     completion_usd_micros: int = 0
+    cache_read_usd_micros: int | None = None
+    cache_write_usd_micros: int | None = None
+    cache_write_1h_usd_micros: int | None = None
+    version: str = "free"
+    long_from_tokens: int | None = None
+    long: "Price | None" = None
 
     def cost_usd_micros(self, tokens: Tokens) -> int:
-        """What `tokens` cost; each kind rounded up to a whole micro-dollar."""
-        cost = 0
-        if self.prompt_usd_micros:
-            cost += cost_usd_micros(tokens.prompt, self.prompt_usd_micros)
-        if self.completion_usd_micros:
-            cost += cost_usd_micros(tokens.completion, self.completion_usd_micros)
-        return cost
+        """What `tokens` cost, rounded up once to a whole micro-dollar."""
+        if self.long is not None and self.long_from_tokens is not None and tokens.prompt > self.long_from_tokens:
+            return self.long.cost_usd_micros(tokens)
+        prompt = self.prompt_usd_micros
+        cached = tokens.cache_read + tokens.cache_write + tokens.cache_write_1h
+        cost = max(tokens.prompt - cached, 0) * prompt + tokens.completion * self.completion_usd_micros
+        if cached:
+            cost += tokens.cache_read * _either(self.cache_read_usd_micros, prompt)
+            cost += tokens.cache_write * _either(self.cache_write_usd_micros, prompt)
+            cost += tokens.cache_write_1h * _either(self.cache_write_1h_usd_micros, prompt)
+        return -(-cost // 1_000_000)
+
+    def bound_usd_micros(self, prompt_tokens: int, completion_tokens: int) -> int:
+        """The most that so many tokens can cost, whatever a provider's cache makes of the prompt."""
+        prices = (
+            self.prompt_usd_micros,
+            self.cache_read_usd_micros or 0,
+            self.cache_write_usd_micros or 0,
+            self.cache_write_1h_usd_micros or 0,
+        )
+        cost = -(-(prompt_tokens * max(prices) + completion_tokens * self.completion_usd_micros) // 1_000_000)
+        if self.long is None:
+            return cost
+        return max(cost, self.long.bound_usd_micros(prompt_tokens, completion_tokens))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing of it costs anything."""
+        return self.bound_usd_micros(1_000_000, 1_000_000) == 0
+
+
+def _either(price: int | None, otherwise: int) -> int:
+    return otherwise if price is None else price
 
 
 FREE = Price()
