@@ -14,6 +14,7 @@ from slipway.base.errors import InvalidRequest, NotFound
 Operation = Literal["chat.completions", "embeddings"]
 Status = Literal["ok", "error", "cancelled"]
 Encoding = Literal["float", "base64"]
+WireName = Literal["openai", "anthropic", "converse"]
 
 
 class InvalidParameter(InvalidRequest):
