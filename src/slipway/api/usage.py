@@ -7,7 +7,8 @@ from pydantic import Field
 
 from slipway.api.wire import Response
 
-UsageStatus = Literal["ok", "error", "cancelled", "unknown"]
+UsageOperation = Literal["chat.completions", "embeddings", "messages", "messages.count_tokens"]
+UsageStatus = Literal["ok", "error", "cancelled", "unknown", "lost"]
 
 
 class UsageRow(Response):
@@ -18,7 +19,7 @@ class UsageRow(Response):
     key_id: str | None = Field(description="The API key that was used, when one was.")
     subject: str
     actor: str | None = Field(default=None, description="The part of the platform that asked on the subject's behalf.")
-    operation: Literal["chat.completions", "embeddings"]
+    operation: UsageOperation
     requested_model: str = Field(description="The model as the request named it.")
     model: str = Field(description="The model that answered: another one when a fallback stood in.")
     provider: str

@@ -11,8 +11,12 @@ from typing import Any, Literal
 from slipway.base.callers import Caller
 from slipway.base.errors import InvalidRequest, NotFound
 
-Operation = Literal["chat.completions", "embeddings"]
-Status = Literal["ok", "error", "cancelled"]
+Operation = Literal["chat.completions", "embeddings", "messages", "messages.count_tokens"]
+# unknown: the process was killed while it was served; lost: what a process spent of a budget whose journal is gone.
+Status = Literal["ok", "error", "cancelled", "unknown", "lost"]
+# counted: from tokens; bound: the most it may have cost, since nobody counted.
+CostBasis = Literal["counted", "bound"]
+Charge = tuple[str, int]  # an account of a budget, and an amount in its unit
 Encoding = Literal["float", "base64"]
 WireName = Literal["openai", "anthropic", "converse"]
 
@@ -96,6 +100,22 @@ class Price:
             return cost
         return max(cost, self.long.bound_usd_micros(prompt_tokens, completion_tokens))
 
+    def text(self, tokens: Tokens) -> str:
+        """The prices that `tokens` are charged at, in the order of `Tokens`, as usage rows keep them."""
+        if self.long is not None and self.long_from_tokens is not None and tokens.prompt > self.long_from_tokens:
+            return self.long.text(tokens)
+        prompt = self.prompt_usd_micros
+        return (
+            f"{prompt}/{self.completion_usd_micros}/{_either(self.cache_read_usd_micros, prompt)}"
+            f"/{_either(self.cache_write_usd_micros, prompt)}/{_either(self.cache_write_1h_usd_micros, prompt)}"
+        )
+
+    @classmethod
+    def from_text(cls, text: str, version: str = "") -> "Price":
+        """The price that `text` made the text of; ValueError for any other text."""
+        prompt, completion, read, write, write_1h = map(int, text.split("/"))
+        return cls(prompt, completion, read, write, write_1h, version)
+
     @property
     def is_free(self) -> bool:
         """Whether nothing of it costs anything."""
@@ -146,8 +166,30 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """What is known of an accepted request before its provider is called: enough to book it when nobody ends it."""
+
+    request_id: str
+    caller: Caller
+    at: datetime
+    operation: Operation
+    requested_model: str
+    model: str
+    provider: str
+    price_version: str
+    bound_tokens: int
+    bound_usd_micros: int
+    holds: tuple[Charge, ...] = ()
+    price: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class UsageRow:
-    """What one accepted request took. `model` is the one that answered, `requested_model` the one asked for."""
+    """What one accepted request took. `model` is the one that answered, `requested_model` the one asked for.
+
+    A counted cost is that of `tokens` at `price` (`Price.text`) and `uncertain_usd_micros`, which attempts that broke
+    before may have cost. `charges` go to budgets and are no part of the stored row.
+    """
 
     request_id: str
     caller: Caller
@@ -162,3 +204,11 @@ class UsageRow:
     ttft_ms: int | None
     status: Status
     error_code: str | None
+    price_version: str = ""
+    price: str = ""
+    reserved_usd_micros: int = 0
+    cost_basis: CostBasis = "counted"
+    uncertain_usd_micros: int = 0
+    over_bound: bool = False
+    provider_request_id: str | None = None
+    charges: tuple[Charge, ...] = ()
