@@ -1,19 +1,32 @@
 """A model provider that speaks OpenAI's documented wire on loopback, and what it saw: what no real one can be had for.
 
 The model's id chooses how it behaves. It runs in a thread of its own, so that synchronous SDKs can be the client.
+Source: OpenAI's API reference, "Create chat completion", "Streaming" and "Create embeddings", their example answers.
 """
 
 import asyncio
 import base64
 import json
 import struct
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
-KEY = "sk-upstream-0123456789"
-WORDS = ("Fourteen", " days", ",", " says", " the", " handbook", ".")
+from tests.services.provider_bill import Counted
+from tests.services.simulated_provider import (
+    KEY,
+    WORDS,
+    Answer,
+    Asked,
+    Failures,
+    Seen,
+    SimulatedProvider,
+    breaks,
+    image_seen,
+    pace,
+)
+
+__all__ = ["KEY", "USAGE", "WORDS", "OpenAIAnswer", "Seen", "Simulator", "usage_of"]
+
 USAGE = {
     "prompt_tokens": 11,
     "completion_tokens": 7,
@@ -21,69 +34,46 @@ USAGE = {
     "prompt_tokens_details": {"cached_tokens": 3},
 }
 
-
-@dataclass
-class Seen:
-    """What reached the provider."""
-
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
-    by_model: Counter[str] = field(default_factory=Counter)
-    clients: set[tuple[str, int]] = field(default_factory=set)
-    hung_up: Counter[str] = field(default_factory=Counter)
-    hung_up_at_s: dict[str, float] = field(default_factory=dict)
+REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
 
 
-class Simulator:
+def usage_of(counted: Counted) -> dict[str, Any]:
+    """The count as OpenAI reports it."""
+    details = {"cached_tokens": counted.cache_read}
+    if counted.cache_write:
+        details["cache_write_tokens"] = counted.cache_write
+    return {
+        "prompt_tokens": counted.prompt,
+        "completion_tokens": counted.completion,
+        "total_tokens": counted.prompt + counted.completion,
+        "prompt_tokens_details": details,
+    }
+
+
+class Simulator(SimulatedProvider):
     """The ASGI application; `seen` is what it got."""
 
-    def __init__(self) -> None:
-        self.seen = Seen()
-        self.recovers_after = 2
+    def model(self, scope: Mapping[str, Any], request: dict[str, Any]) -> str:
+        return request["model"]
 
-    async def __call__(self, scope, receive, send) -> None:
-        assert scope["type"] == "http"
-        body = b""
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        request = json.loads(body)
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        self.seen.requests.append(request)
-        self.seen.headers.append(headers)
-        self.seen.clients.add(tuple(scope["client"]))
-        model = request["model"]
-        self.seen.by_model[model] += 1
-        answer = Answer(send)
-        if headers.get("authorization") != f"Bearer {KEY}" or model == "wrong-key":
-            await answer.error(401, f"Incorrect API key provided: {KEY}.", code="invalid_api_key")
-            return
-        work = asyncio.ensure_future(self._serve(scope["path"], request, answer))
-        gone = asyncio.ensure_future(receive())
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            self.seen.hung_up[model] += 1
-            self.seen.hung_up_at_s[model] = asyncio.get_running_loop().time()
-            work.cancel()
-        gone.cancel()
-        await asyncio.gather(work, gone, return_exceptions=True)
+    async def refuses(self, scope, headers: dict[str, str], body: bytes, answer: Answer) -> bool:
+        if headers.get("authorization") == f"Bearer {KEY}" and json.loads(body)["model"] != "wrong-key":
+            return False
+        await OpenAIAnswer(answer).error(401, f"Incorrect API key provided: {KEY}.", code="invalid_api_key")
+        return True
 
-    async def _serve(self, path: str, request: dict[str, Any], answer: "Answer") -> None:
+    async def serve(self, path: str, model: str, request: dict[str, Any], answer: Answer) -> None:
         if path == "/v1/embeddings":
             await embeddings(request, answer)
             return
         assert path == "/v1/chat/completions", path
-        model = request["model"]
-        failures: dict[str, Callable[[], Awaitable[None]]] = {
-            "rate-limited": lambda: answer.error(429, "Slow down.", headers=[(b"retry-after", b"17")]),
-            "no-money": lambda: answer.error(429, "You exceeded your quota.", code="insufficient_quota"),
-            "broken": lambda: answer.error(500, "The server had an error."),
-            "overloaded": lambda: answer.error(503, "The engine is overloaded."),
-            "strict": lambda: answer.error(400, "Unsupported value: 'temperature'.", param="temperature"),
+        wire = OpenAIAnswer(answer)
+        failures: Failures = {
+            "rate-limited": lambda: wire.error(429, "Slow down.", headers=[(b"retry-after", b"17")]),
+            "no-money": lambda: wire.error(429, "You exceeded your quota.", code="insufficient_quota"),
+            "broken": lambda: wire.error(500, "The server had an error."),
+            "overloaded": lambda: wire.error(503, "The engine is overloaded."),
+            "strict": lambda: wire.error(400, "Unsupported value: 'temperature'.", param="temperature"),
             "redirect": lambda: answer.whole(302, b"", [(b"location", b"/v1/elsewhere")]),
             "not-json": lambda: answer.whole(200, b"<html>hello</html>"),
             "silent": lambda: asyncio.sleep(30),
@@ -91,72 +81,97 @@ class Simulator:
         if model in failures:
             await failures[model]()
             return
-        if model == "recovers" and self.seen.by_model[model] <= self.recovers_after:
-            await answer.error(503, "The engine is overloaded.", headers=[(b"retry-after", b"0")])
+        if self.recovers(model):
+            await wire.error(503, "The engine is overloaded.", headers=[(b"retry-after", b"0")])
             return
-        if request.get("stream"):
-            await stream(request, answer)
+        asked = read(request)
+        line = self.book(asked, answer)
+        if asked.stream:
+            line.complete = await stream(asked, request, wire, usage_of(line.counted))
         else:
-            await answer.json(completion(request))
+            await answer.json(completion(asked, usage_of(line.counted)))
+            line.complete = True
 
 
-class Answer:
-    """Writes one response."""
+class OpenAIAnswer:
+    """Errors and events as OpenAI writes them."""
 
-    def __init__(self, send) -> None:
-        self._send = send
-
-    async def whole(self, status: int, content: bytes, headers=()) -> None:
-        length = (b"content-length", str(len(content)).encode())
-        await self._send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
-        await self._send({"type": "http.response.body", "body": content})
-
-    async def json(self, body: Any, status: int = 200, headers=()) -> None:
-        await self.whole(status, json.dumps(body).encode(), [(b"content-type", b"application/json"), *headers])
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
 
     async def error(self, status: int, message: str, *, code=None, param=None, headers=()) -> None:
         error = {"message": message, "type": "some_error", "param": param, "code": code}
-        await self.json({"error": error}, status, headers)
-
-    async def begin(self) -> None:
-        headers = [(b"content-type", b"text/event-stream")]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self.answer.json({"error": error}, status, headers)
 
     async def event(self, data: Any) -> None:
-        await self.piece(b"data: " + (data if isinstance(data, bytes) else json.dumps(data).encode()) + b"\n\n")
-
-    async def piece(self, content: bytes, more: bool = True) -> None:
-        await self._send({"type": "http.response.body", "body": content, "more_body": more})
+        content = data if isinstance(data, bytes) else json.dumps(data).encode()
+        await self.answer.piece(b"data: " + content + b"\n\n")
 
 
-TOOL_CALLS = [
-    {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Bern"}'}},
-    {"id": "call_b", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}},
-]
+def read(request: dict[str, Any]) -> Asked:
+    """A request of this wire."""
+    texts: list[str] = []
+    images: list[str] = []
+    for message in request["messages"]:
+        content = message.get("content")
+        for part in [{"type": "text", "text": content}] if isinstance(content, str) else content or ():
+            if part["type"] == "image_url":
+                images.append(_image(part["image_url"]["url"]))
+            else:
+                texts.append(part.get("text", ""))
+    return Asked(
+        model=request["model"],
+        stream=bool(request.get("stream")),
+        question=texts[-1] if texts else "",
+        characters=sum(map(len, texts)),
+        limit=request.get("max_completion_tokens", request.get("max_tokens")),
+        has_tools=bool(request.get("tools")),
+        answers_tool=request["messages"][-1]["role"] == "tool",
+        images=tuple(images),
+    )
 
 
-def completion(request: dict[str, Any]) -> dict[str, Any]:
+def _image(url: str) -> str:
+    if not url.startswith("data:"):
+        return f"url {url}"
+    media_type, data = url.removeprefix("data:").split(";base64,")
+    return image_seen(media_type, data)
+
+
+def tool_calls(asked: Asked) -> list[dict[str, Any]]:
+    """The calls, whole."""
+    return [
+        {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+        for call_id, name, arguments in asked.calls
+    ]
+
+
+def completion(asked: Asked, usage: dict[str, Any]) -> dict[str, Any]:
     """A whole answer, from the documented example's shape."""
-    message: dict[str, Any] = {"role": "assistant", "content": "".join(WORDS), "refusal": None, "annotations": []}
-    reason = "stop"
-    if request.get("tools"):
-        message, reason = {"role": "assistant", "content": None, "tool_calls": TOOL_CALLS}, "tool_calls"
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "".join(asked.words),
+        "refusal": None,
+        "annotations": [],
+    }
+    if calls := tool_calls(asked):
+        message = {"role": "assistant", "content": None, "tool_calls": calls}
     answer = {
         "id": "chatcmpl-upstream",
         "object": "chat.completion",
         "created": 1741569952,
-        "model": request["model"] + "-2026-01-01",
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
-        "usage": USAGE,
+        "model": asked.model + "-2026-01-01",
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": REASONS[asked.reason]}],
+        "usage": usage,
     }
-    if request["model"] == "uncounted":
+    if asked.model == "uncounted":
         del answer["usage"]
     return answer
 
 
-async def stream(request: dict[str, Any], answer: Answer) -> None:
-    """A streamed answer; `slow` takes its time, others break in their own way."""
-    model = request["model"]
+async def stream(asked: Asked, request: dict[str, Any], wire: OpenAIAnswer, usage: dict[str, Any]) -> bool:
+    """A streamed answer, whether it is whole; `slow` takes its time, others break in their own way."""
+    model = asked.model
     head = {"id": "chatcmpl-upstream", "object": "chat.completion.chunk", "created": 1741569952, "model": model}
     wants_usage = (request.get("stream_options") or {}).get("include_usage")
 
@@ -164,41 +179,36 @@ async def stream(request: dict[str, Any], answer: Answer) -> None:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
         return {**head, "choices": [choice], **({"usage": None} if wants_usage else {})}
 
-    await answer.begin()
-    reason = "stop"
-    if request.get("tools"):
-        reason = "tool_calls"
-        for delta in tool_deltas(unnumbered=model == "unnumbered"):
-            await answer.event(chunk(delta))
+    await wire.answer.begin()
+    if calls := tool_calls(asked):
+        for delta in tool_deltas(calls, unnumbered=model == "unnumbered"):
+            await wire.event(chunk(delta))
     else:
         if model != "roleless":
-            await answer.event(chunk({"role": "assistant", "content": "", "refusal": None}))
-        for index, word in enumerate(WORDS):
-            if model == "slow":
-                await asyncio.sleep(0.1)
-            await answer.event(chunk({"content": word}))
-            if index == 2 and model == "midway":
-                await answer.event({"error": {"message": f"The model crashed ({KEY}).", "type": "server_error"}})
-                await answer.piece(b"", more=False)
-                return
-            if index == 2 and model == "cut":
-                await answer.piece(b"", more=False)
-                return
-            if index == 2 and model == "stalls":
-                await asyncio.sleep(30)
-    await answer.event(chunk({}, reason))
+            await wire.event(chunk({"role": "assistant", "content": "", "refusal": None}))
+        for index, word in enumerate(asked.words):
+            await pace(model, index)
+            await wire.event(chunk({"content": word}))
+            if breaks(model, index):
+                if model == "midway":
+                    await wire.event({"error": {"message": f"The model crashed ({KEY}).", "type": "server_error"}})
+                if model != "severed":  # its connection just ends, within the chunked body
+                    await wire.answer.piece(b"", more=False)
+                return False
+    await wire.event(chunk({}, REASONS[asked.reason]))
     if wants_usage and model != "uncounted":
-        await answer.event({**head, "choices": [], "usage": USAGE})
-    await answer.event(b"[DONE]")
-    await answer.piece(b"", more=False)
+        await wire.event({**head, "choices": [], "usage": usage})
+    await wire.event(b"[DONE]")
+    await wire.answer.piece(b"", more=False)
+    return True
 
 
-def tool_deltas(*, unnumbered: bool) -> list[dict[str, Any]]:
-    """Two parallel calls, arguments in pieces; `unnumbered` as some servers do: whole calls, all with index 0."""
+def tool_deltas(calls: list[dict[str, Any]], *, unnumbered: bool) -> list[dict[str, Any]]:
+    """Parallel calls, arguments in pieces; `unnumbered` as some servers do: whole calls, all with index 0."""
     if unnumbered:
-        return [{"tool_calls": [{"index": 0, **call}]} for call in TOOL_CALLS]
+        return [{"tool_calls": [{"index": 0, **call}]} for call in calls]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": None}]
-    for index, call in enumerate(TOOL_CALLS):
+    for index, call in enumerate(calls):
         head = {"index": index, "id": call["id"], "type": "function"}
         deltas.append({"tool_calls": [{**head, "function": {"name": call["function"]["name"], "arguments": ""}}]})
         arguments = call["function"]["arguments"]
