@@ -15,8 +15,10 @@ PLATFORM_TRANSACTIONS = {
     "runtime/database.py",
     "runtime/authentication/stored.py",
     "runtime/workflows.py",
+    "services/gateway/adapter_postgres.py",  # a batch of usage rows goes over tenants
     "services/identity/adapter_postgres.py",
     "services/identity/adapter_postgres_grants.py",
+    "services/gateway/adapter_postgres_leases.py",  # leases of silent holders, whatever their tenant
     "services/identity/bootstrap.py",
     "services/retrieval/adapter_chunks_index.py",  # sizes of tenants, to build and drop their indexes
     "services/retrieval/uploads.py",

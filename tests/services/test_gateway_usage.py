@@ -17,6 +17,7 @@ from slipway.runtime.database import Database
 from slipway.services.gateway.adapter_postgres import PostgresUsage
 from slipway.services.gateway.models import Tokens, UsageRow
 from slipway.services.gateway.usage_log import BufferedUsageLog
+from slipway.services.gateway.usage_records import row_json
 from tests.services.gateway_serving import Served, credential, served_app, served_gateway, usage_rows
 from tests.services.provider_simulator import Simulator
 
@@ -176,8 +177,8 @@ def test_usage_is_the_tenants_own_and_needs_its_scope(served, new_caller):
 async def test_a_row_written_twice_is_kept_once(database: Database, new_caller):
     caller = new_caller()
     store, first = PostgresUsage(database), row(caller)
-    await store.usage_append([first, row(caller)])
-    await store.usage_append([first, row(new_caller())])
+    await store.usage_append([row_json(first), row_json(row(caller))])
+    await store.usage_append([row_json(first), row_json(row(new_caller()))])
     report = await store.usage_list(caller, after=None, before=None, model=None, key_id=None, cursor=None, limit=10)
     assert report.totals.requests == 2
 
@@ -185,7 +186,7 @@ async def test_a_row_written_twice_is_kept_once(database: Database, new_caller):
 @pytest.mark.anyio
 async def test_usage_rows_cannot_be_changed_or_removed(database: Database, new_caller):
     caller = new_caller()
-    await PostgresUsage(database).usage_append([row(caller)])
+    await PostgresUsage(database).usage_append([row_json(row(caller))])
     for statement in ("DELETE FROM usage_row", "UPDATE usage_row SET cost_usd_micros = 0"):
         with pytest.raises(Exception, match="permission denied"):
             async with database.transaction(caller) as connection:

@@ -25,11 +25,31 @@ class UsageRow(Response):
     provider: str
     prompt_tokens: int
     completion_tokens: int
+    cache_read_tokens: int = Field(default=0, description="Prompt tokens that the provider read from its cache.")
+    cache_write_tokens: int = Field(default=0, description="Prompt tokens that it wrote to its cache.")
+    cache_write_1h_tokens: int = Field(default=0, description="Those of them that are kept for an hour.")
     tokens_estimated: bool = Field(description="Whether the provider gave no count and characters were counted.")
-    cost_usd_micros: int = Field(description="Micro-dollars at the manifest's prices.")
+    price_version: str = Field(default="", description="The table of prices that was used.")
+    price: str = Field(
+        default="",
+        description="Micro-dollars per million tokens: prompt/completion/cache read/cache write/cache write for 1 h.",
+    )
+    cost_usd_micros: int = Field(description="Micro-dollars at `price`, with `uncertain_usd_micros`.")
+    cost_basis: Literal["counted", "bound"] = Field(
+        default="counted", description="bound: nobody counted, so it is booked at the most that it may have cost."
+    )
+    reserved_usd_micros: int = Field(default=0, description="The most it could cost, as held before the call.")
+    uncertain_usd_micros: int = Field(
+        default=0, description="The part of the cost that attempts which broke before may have cost, at their bounds."
+    )
+    over_bound: bool = Field(default=False, description="Whether the provider billed more than was reserved.")
+    provider_request_id: str | None = Field(default=None, description="The provider's own id of the request.")
     latency_ms: int = Field(description="From acceptance to the end of the answer.")
     ttft_ms: int | None = Field(default=None, description="For streams: from acceptance to the first chunk.")
-    status: UsageStatus = Field(description="cancelled: the client was gone before the answer was complete.")
+    status: UsageStatus = Field(
+        description="cancelled: the client was gone before the answer was complete; unknown: the process was killed "
+        "while it served; lost: spent of a budget by a process whose journal is gone."
+    )
     error_code: str | None = None
 
 

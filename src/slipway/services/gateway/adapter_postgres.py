@@ -1,29 +1,55 @@
-"""Usage rows in PostgreSQL (table `usage_row`, migration 0003)."""
+"""Usage rows in PostgreSQL (table `usage_row`, migrations 0003 and 0008)."""
 
 import base64
 import binascii
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+import psycopg
 
 from slipway.api.usage import UsageReport, UsageTotals
 from slipway.api.usage import UsageRow as UsageRowBody
 from slipway.base.callers import Caller
 from slipway.base.errors import InvalidRequest
 from slipway.runtime.database import Database, one
-from slipway.services.gateway.models import UsageRow
 
-_COLUMNS = (
-    "id, at, key_id, subject, actor, operation, requested_model, model, provider, prompt_tokens, completion_tokens,"
-    " tokens_estimated, cost_usd_micros, latency_ms, ttft_ms, status, error_code"
-)
+# Of the table; `row_json` writes them.
+_TYPES: Final = {
+    "tenant_id": "text",
+    "id": "text",
+    "at": "timestamptz",
+    "key_id": "text",
+    "subject": "text",
+    "actor": "text",
+    "operation": "text",
+    "requested_model": "text",
+    "model": "text",
+    "provider": "text",
+    "prompt_tokens": "bigint",
+    "completion_tokens": "bigint",
+    "cache_read_tokens": "bigint",
+    "cache_write_tokens": "bigint",
+    "cache_write_1h_tokens": "bigint",
+    "tokens_estimated": "boolean",
+    "price_version": "text",
+    "price": "text",
+    "cost_usd_micros": "bigint",
+    "cost_basis": "text",
+    "reserved_usd_micros": "bigint",
+    "uncertain_usd_micros": "bigint",
+    "over_bound": "boolean",
+    "provider_request_id": "text",
+    "latency_ms": "integer",
+    "ttft_ms": "integer",
+    "status": "text",
+    "error_code": "text",
+}
+_COLUMNS = ", ".join(_TYPES)
 _INSERT = (
-    f"INSERT INTO usage_row (tenant_id, {_COLUMNS}) VALUES"
-    " (%(tenant)s, %(id)s, %(at)s, %(key_id)s, %(subject)s, %(actor)s, %(operation)s, %(requested_model)s, %(model)s,"
-    " %(provider)s, %(prompt_tokens)s, %(completion_tokens)s, %(tokens_estimated)s, %(cost_usd_micros)s,"
-    " %(latency_ms)s, %(ttft_ms)s, %(status)s, %(error_code)s)"
-    " ON CONFLICT (tenant_id, id) DO NOTHING"
+    f"INSERT INTO usage_row ({_COLUMNS}) SELECT {_COLUMNS} FROM json_to_recordset(%s::json) AS row ("
+    + ", ".join(f"{name} {kind}" for name, kind in _TYPES.items())
+    + ") ON CONFLICT DO NOTHING"
 )
 _FILTER = (
     "tenant_id = %(tenant)s"
@@ -51,14 +77,14 @@ class PostgresUsage:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def usage_append(self, rows: Sequence[UsageRow]) -> None:
-        """Stores rows tenant by tenant, each in its tenant's transaction; a row that is there already stays."""
-        by_tenant: dict[str, list[UsageRow]] = defaultdict(list)
-        for row in rows:
-            by_tenant[row.caller.tenant_id].append(row)
-        for of_tenant in by_tenant.values():
-            async with self._database.transaction(of_tenant[0].caller) as connection, connection.cursor() as cursor:
-                await cursor.executemany(_INSERT, [_parameters(row) for row in of_tenant])
+    async def usage_append(self, rows: Sequence[bytes]) -> None:
+        """Stores rows of any tenants in one transaction; a row that is there already stays as it is."""
+        batch = b"[%b]" % b",".join(rows)
+        try:
+            async with self._database.platform_transaction() as connection:
+                await connection.execute(_INSERT, [batch.decode()])
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            raise InvalidRequest("A usage row is not one that the table takes.", detail=str(error)) from error
 
     async def usage_list(
         self,
@@ -88,33 +114,14 @@ class PostgresUsage:
             totals = one(await (await connection.execute(_TOTALS, asked)).fetchone())
         page = rows[:limit]
         return UsageReport(
-            items=[UsageRowBody(request_id=row["id"], **{k: v for k, v in row.items() if k != "id"}) for row in page],
+            items=[_body(row) for row in page],
             totals=UsageTotals(**totals),
             next=_cursor(page[-1]["at"], page[-1]["id"]) if len(rows) > limit else None,
         )
 
 
-def _parameters(row: UsageRow) -> dict[str, Any]:
-    return {
-        "tenant": row.caller.tenant_id,
-        "id": row.request_id,
-        "at": row.at,
-        "key_id": row.caller.key_id,
-        "subject": row.caller.subject,
-        "actor": row.caller.actor,
-        "operation": row.operation,
-        "requested_model": row.requested_model,
-        "model": row.model,
-        "provider": row.provider,
-        "prompt_tokens": row.tokens.prompt,
-        "completion_tokens": row.tokens.completion,
-        "tokens_estimated": row.tokens.estimated,
-        "cost_usd_micros": row.cost_usd_micros,
-        "latency_ms": row.latency_ms,
-        "ttft_ms": row.ttft_ms,
-        "status": row.status,
-        "error_code": row.error_code,
-    }
+def _body(row: Mapping[str, Any]) -> UsageRowBody:
+    return UsageRowBody(request_id=row["id"], **{k: v for k, v in row.items() if k not in ("id", "tenant_id")})
 
 
 def _cursor(at: datetime, row_id: str) -> str:

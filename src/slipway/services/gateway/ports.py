@@ -51,8 +51,12 @@ class UsageLog(Protocol):
 class UsageStore(Protocol):
     """Keeps rows, each once."""
 
-    async def usage_append(self, rows: Sequence[UsageRow]) -> None:
-        """Stores the rows that are not there yet, by request id. Raises Unavailable or StorageFull."""
+    async def usage_append(self, rows: Sequence[bytes]) -> None:
+        """Stores the rows (`row_json`) that are not there yet, by request id.
+
+        Raises InvalidRequest, having stored nothing, when one of them can never be stored; Unavailable, StorageFull or
+        Conflict when it may help to try again.
+        """
         ...
 
     async def usage_list(

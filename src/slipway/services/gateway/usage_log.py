@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from slipway.base.errors import SlipwayError, Unavailable
+from slipway.base.errors import InvalidRequest, SlipwayError, Unavailable
 from slipway.services.gateway import metrics
 from slipway.services.gateway.models import UsageRow
 from slipway.services.gateway.ports import UsageStore
+from slipway.services.gateway.usage_records import row_json
 
 CAPACITY: Final = 20_000  # rows of half a kilobyte: 10 MB at most, and minutes of a database that is away
 BATCH: Final = 500
@@ -113,10 +114,8 @@ class BufferedUsageLog:
     async def _append(self, batch: Sequence[UsageRow]) -> None:
         """One row that the database refuses must not hold back the others: it goes to the log."""
         try:
-            await self._store.usage_append(batch)
-        except SlipwayError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other rows must not be lost with it
+            await self._store.usage_append([row_json(row) for row in batch])
+        except InvalidRequest as error:
             if len(batch) == 1:
                 _log.error("usage row not stored: %r", batch[0], exc_info=error)
                 return
