@@ -53,8 +53,8 @@ Beside the form of each key, `slipway check` holds these, and says what to write
   not need each other in a circle.
 - A service's image is a folder to build or an image by digest: the same manifest always gives the same
   deployment.
-- `models.default`, `models.embeddings` and each `fallback` name a model of the right kind, and no two stand
-  in for each other.
+- `models.default`, `models.embeddings`, each `fallback` and each of `weights` name a model of the right kind, and
+  no two stand in for each other. What is under `weights` does not share requests out itself.
 - `share` names another environment that is no template.
 """
 _UNITS: Final[Mapping[type[Quantity], str]] = {

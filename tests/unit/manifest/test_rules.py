@@ -3,6 +3,7 @@
 import pytest
 
 DIGEST = "sha256:" + "a" * 64
+SHARED = "provider: balance, weights: {extractive: 1}"
 OPENAI = "provider: openai, base_url: 'http://a/v1', id: x"
 
 
@@ -33,6 +34,26 @@ OPENAI = "provider: openai, base_url: 'http://a/v1', id: x"
         (
             f"models: {{available: {{a: {{{OPENAI}, fallback: [b]}}, b: {{{OPENAI}, fallback: [a]}}}}}}",
             "3:76 models.available.a.fallback",
+            "these models stand in for each other in a circle, a → b → a",
+        ),
+        (
+            "models: {available: {a: {provider: balance, weights: {extractiv: 1}}}}",
+            "3:55 models.available.a.weights.extractiv",
+            "there is no model `extractiv` under models.available: did you mean `extractive`?",
+        ),
+        (
+            "models: {available: {a: {provider: balance, weights: {all-minilm-l6-v2: 1}}}}",
+            "3:55 models.available.a.weights.all-minilm-l6-v2",
+            "`all-minilm-l6-v2` is no chat model",
+        ),
+        (
+            f"models: {{available: {{a: {{{SHARED}}}, b: {{provider: balance, weights: {{a: 1}}}}}}}}",
+            "3:105 models.available.b.weights.a",
+            "`a` shares requests out itself: name the models under its weights instead",
+        ),
+        (
+            f"models: {{available: {{a: {{provider: balance, weights: {{b: 1}}}}, b: {{{OPENAI}, fallback: [a]}}}}}}",
+            "3:45 models.available.a.weights",
             "these models stand in for each other in a circle, a → b → a",
         ),
     ],

@@ -175,9 +175,27 @@ def test_each_refusal_names_the_place_and_says_what_to_write(problems, text: str
         ("{provider: openai, id: x}", "a model of provider openai needs a base_url"),
         ("{provider: openai, base_url: 'http://a/v1'}", "needs an id: the provider's own name of the model"),
         ("{provider: bedrock}", "a model of provider bedrock needs an id"),
+        ("{provider: bedrock, id: x, api_key_env: A_KEY}", "provider bedrock takes no api_key_env: it signs with"),
+        ("{provider: extractive, base_url: 'http://a/v1'}", "provider extractive takes no base_url and no api_key_env"),
+        ("{provider: anthropic}", "a model of provider anthropic needs an id"),
+        ("{provider: anthropic, id: x, kind: embeddings}", "provider anthropic has no embeddings"),
+        ("{provider: anthropic, id: x, region: us-east-1}", "provider anthropic takes no region"),
+        ("{provider: bedrock, id: x, region: here}", "write an AWS region, like us-east-1"),
+        ("{provider: azure, id: x, api_version: 2024-10-21}", "a model of provider azure needs a base_url"),
+        ("{provider: azure, id: x, base_url: 'http://a'}", "a model of provider azure needs an api_version"),
         (
-            "{provider: bedrock, id: x, base_url: 'http://a/v1'}",
-            "provider bedrock takes no base_url and no api_key_env",
+            "{provider: azure, id: x, base_url: 'http://a', api_version: latest}",
+            "write a day, like 2024-10-21 or 2025-04-01-preview",
+        ),
+        ("{provider: openai, base_url: 'http://a/v1', id: x, api_version: 2024-10-21}", "takes no api_version"),
+        ("{provider: extractive, weights: {extractive: 1}}", "provider extractive takes no weights"),
+        ("{provider: balance}", "a model of provider balance needs weights, like {a-model: 3, another: 1}"),
+        ("{provider: balance, weights: {}}", "a model of provider balance needs weights"),
+        ("{provider: balance, weights: {extractive: 0}}", "0 is too small: write at least 1"),
+        ("{provider: balance, weights: {extractive: 1}, id: x}", "provider balance takes no id: write it at each"),
+        (
+            "{provider: balance, weights: {extractive: 1}, price_per_million_tokens: {prompt: $3}}",
+            "provider balance takes no price_per_million_tokens",
         ),
         ("{provider: extractive, id: x}", "provider extractive is one model, built in: remove id"),
         ("{provider: extractive, kind: embeddings}", "provider extractive answers questions"),
@@ -244,21 +262,51 @@ def test_models_are_parsed_with_their_prices_and_fallbacks(document) -> None:
         "BIG_KEY",
         ("extractive",),
     )
+    assert big.price_per_million_tokens is not None
     assert big.price_per_million_tokens.prompt.usd_micros == 150_000
+    assert big.price_per_million_tokens.cache_read is None
     assert big.price_per_million_tokens.completion.usd_micros == 600_000
     assert set(models.served()) == {"big", "extractive", MINILM}
     assert models.served()[MINILM].does == "embeddings"
 
 
+def test_models_of_every_provider_are_parsed(document) -> None:
+    models = document(
+        "models:\n  available:\n"
+        "    claude: {provider: anthropic, id: claude-x, api_key_env: A_KEY, deadline: 90s, first_byte: 500ms}\n"
+        "    deployed: {provider: azure, id: d, base_url: 'https://r.example', api_version: 2024-10-21, burst: 20}\n"
+        "    nova: {provider: bedrock, id: 'amazon.nova-lite-v1:0', region: eu-west-1, requests_per_second: 10}\n"
+        "    both: {provider: balance, weights: {claude: 3, nova: 1}, fallback: [deployed]}\n"
+        "    own: {provider: openai, base_url: 'http://a/v1', id: x, context_tokens: 32k, max_output_tokens: 4k,\n"
+        "          image_tokens: 1500, price_per_million_tokens: {prompt: $1, cache_read: $0.10, cache_write_1h: $2}}\n"
+    ).loaded(None).manifest.models.available  # fmt: skip
+    assert (models["claude"].base_url, models["claude"].price_per_million_tokens) == (None, None)
+    assert models["claude"].deadline is not None
+    assert models["claude"].first_byte is not None
+    assert (models["claude"].deadline.seconds, models["claude"].first_byte.milliseconds) == (90, 500)
+    assert (models["deployed"].api_version, models["deployed"].burst) == ("2024-10-21", 20)
+    assert (models["nova"].region, models["nova"].requests_per_second) == ("eu-west-1", 10)
+    assert (models["both"].weights, models["both"].does) == ({"claude": 3, "nova": 1}, "chat")
+    own = models["own"]
+    assert own.context_tokens is not None
+    assert own.max_output_tokens is not None
+    assert own.image_tokens is not None
+    assert (own.context_tokens.count, own.max_output_tokens.count, own.image_tokens.count) == (32_000, 4_000, 1_500)
+
+
 def test_plans_and_issuers_are_parsed(document) -> None:
     manifest = document(
-        "plans: {free: {requests_per_second: 5, burst: 10, tokens_per_month: 1M, budget_per_month: $5}}\n"
+        "plans: {free: {requests_per_second: 5, burst: 10, tokens_per_month: 1M, budget_per_month: $5, "
+        "tokens_per_minute: 20k, max_output_tokens: 2k}}\n"
         "identity: {issuers: [{issuer: https://id.example/, audience: api, tenant_claim: org, roles_claim: groups}]}\n"
     ).loaded(None).manifest  # fmt: skip
     free = manifest.plans["free"]
     assert free.tokens_per_month is not None
     assert free.budget_per_month is not None
     assert (free.requests_per_second, free.burst) == (5, 10)
+    assert free.tokens_per_minute is not None
+    assert free.max_output_tokens is not None
+    assert (free.tokens_per_minute.count, free.max_output_tokens.count) == (20_000, 2_000)
     assert (free.tokens_per_month.count, free.budget_per_month.usd_micros) == (1_000_000, 5_000_000)
     issuer = manifest.identity.issuers[0]
     assert (issuer.issuer, issuer.audience, issuer.tenant_claim, issuer.roles_claim) == (

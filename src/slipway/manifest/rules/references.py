@@ -17,17 +17,28 @@ def models_named(manifest: Manifest) -> Iterator[Finding]:
 
 
 def fallbacks(manifest: Manifest) -> Iterator[Finding]:
-    """What stands in for a model does the same kind of work, and is not waiting for that model itself."""
+    """What stands in for a model, or shares its requests, does the same work and never waits for that model itself."""
     models = manifest.models
     for name, model in models.available.items():
         for index, other in enumerate(model.fallback):
             yield from _named(models, ("models", "available", name, "fallback", index), other, model.does)
-    circle = find_circle({name: model.fallback for name, model in models.available.items()})
+        for other in model.weights or ():
+            yield from _shared(models, ("models", "available", name, "weights", other), other, model.does)
+    circle = find_circle({name: (*model.fallback, *(model.weights or ())) for name, model in models.available.items()})
     if circle:
+        key = "fallback" if models.available[circle[0]].fallback else "weights"
         yield Finding(
-            ("models", "available", circle[0], "fallback"),
+            ("models", "available", circle[0], key),
             f"these models stand in for each other in a circle, {' → '.join(circle)}: remove one of them",
         )
+
+
+def _shared(models: Models, path: Path, name: str, kind: str) -> Iterator[Finding]:
+    served = models.served()
+    if name in served and served[name].provider == "balance":
+        yield Finding(path, f"`{name}` shares requests out itself: name the models under its weights instead")
+    else:
+        yield from _named(models, path, name, kind)
 
 
 def _named(models: Models, path: Path, name: str, kind: str) -> Iterator[Finding]:

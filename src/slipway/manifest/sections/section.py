@@ -17,6 +17,7 @@ KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"
 CLAIM_PATTERN = r"^[A-Za-z][A-Za-z0-9_.:/-]*$"
 TAG_PATTERN = r"^[A-Za-z0-9 _.:/=+@-]{1,128}$"
 REGION_PATTERN = r"^[a-z]{2}(-[a-z]+)+-[0-9]$"
+API_VERSION_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?$"
 ROUTE_PATTERN = r"^/([A-Za-z0-9._~-]+/)*([A-Za-z0-9._~-]+|\*)?$"
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
 VPC_PATTERN = r"^vpc-[0-9a-f]{8,17}$"
@@ -27,6 +28,7 @@ FORMS: Mapping[str, str] = {
     CLAIM_PATTERN: "the name of a claim, like merchant_id",
     TAG_PATTERN: "1 to 128 letters, digits, spaces and _ . : / = + @ -",
     REGION_PATTERN: "an AWS region, like us-east-1",
+    API_VERSION_PATTERN: "a day, like 2024-10-21 or 2025-04-01-preview",
     ROUTE_PATTERN: "a path, like /api/* or /hooks",
     BUCKET_PATTERN: "the name of a bucket, 3 to 63 lower-case letters, digits, dots and dashes",
     VPC_PATTERN: "the id of a VPC, like vpc-0123456789abcdef0",

@@ -38,7 +38,7 @@ from slipway.services.gateway.hot_embeddings import embeddings_handler
 from slipway.services.gateway.hot_http import Handler, hot
 from slipway.services.gateway.hot_models import model_list_handler, model_view_handler
 from slipway.services.gateway.minilm import MiniLM
-from slipway.services.gateway.models import Price
+from slipway.services.gateway.prices import UNPRICED, price_of
 from slipway.services.gateway.routes import routes
 from slipway.services.gateway.service import Gateway
 from slipway.services.gateway.usage_log import BufferedUsageLog
@@ -144,8 +144,7 @@ class Providers:
             await asyncio.to_thread(close)
 
     def _served(self, name: str, model: Model) -> ServedModel:
-        prices = model.price_per_million_tokens
-        price = Price(prices.prompt.usd_micros, prices.completion.usd_micros)
+        price = price_of(model) or UNPRICED
         chats = model.does == "chat"
         if model.provider == "extractive":
             return ServedModel(name, model.provider, chat=self._answers, price=price, fallback=model.fallback)
