@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slipway.services.gateway.models import Tokens
+from slipway.services.gateway.token_counts import openai_tokens
 
 _KEPT = frozenset({"id", "created", "system_fingerprint"})
 
@@ -20,7 +21,7 @@ class ChunkStream:
         self._model = model
         self._include_usage = include_usage
         self._roles: set[int] = set()
-        self._calls: dict[int, _ToolCalls] = {}
+        self._calls: dict[int, ToolCallIndexes] = {}
         self._last: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
         self.tokens: Tokens | None = None
@@ -33,7 +34,7 @@ class ChunkStream:
         if not isinstance(choices, list):
             choices = chunk["choices"] = []
         if isinstance(usage, dict):
-            self.tokens, self._usage = tokens_of(usage) or self.tokens, usage
+            self.tokens, self._usage = openai_tokens(usage) or self.tokens, usage
             if not choices:
                 self._last = self._last or chunk
                 return None
@@ -70,16 +71,19 @@ class ChunkStream:
         content = delta.get("content")
         if isinstance(content, str):
             self.text_length += len(content)
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        if isinstance(reasoning, str):
+            self.text_length += len(reasoning)
         calls = delta.get("tool_calls")
         if isinstance(calls, list) and calls:
-            known = self._calls.setdefault(index, _ToolCalls())
+            known = self._calls.setdefault(index, ToolCallIndexes())
             for call in calls:
                 if isinstance(call, dict):
                     call["index"] = known.index_of(call)
                     self.text_length += _arguments_length(call)
 
 
-class _ToolCalls:
+class ToolCallIndexes:
     """Indexes of one choice's tool calls: by the call's id, then by what the provider numbers it.
 
     Some servers send every parallel call whole and all with index 0, or with none.
@@ -114,12 +118,7 @@ def _arguments_length(call: dict[str, Any]) -> int:
 
 def tokens_of(usage: Any) -> Tokens | None:
     """Tokens of a `usage` object; None when it does not count."""
-    if not isinstance(usage, dict):
-        return None
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens", 0)
-    if not isinstance(prompt, int) or prompt < 0:
-        return None
-    return Tokens(prompt, completion if isinstance(completion, int) and completion > 0 else 0)
+    return openai_tokens(usage)
 
 
 def usage_body(tokens: Tokens, cost_usd_micros: int, given: Mapping[str, Any]) -> dict[str, Any]:
