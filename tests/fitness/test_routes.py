@@ -35,6 +35,7 @@ SHARED = {
     # Tenants themselves: only platform administrators get as far as their ids.
     "/v1/admin/tenants/{tenant_id}",
     "/v1/admin/tenants/{tenant_id}/keys",
+    "/v1/plans/tenants/{tenant_id}",
 }
 
 
@@ -149,6 +150,7 @@ def foreign_objects(client: httpx.Client, platform: Platform) -> dict[str, str]:
 
 BODIES = {
     ("POST", "/v1/sessions/{session_id}/messages"): {"role": "user", "content": "hello"},
+    ("PUT", "/v1/plans/keys/{key_id}"): {"plan": None},
 }
 
 

@@ -19,6 +19,7 @@ PLATFORM_TRANSACTIONS = {
     "services/identity/adapter_postgres.py",
     "services/identity/adapter_postgres_grants.py",
     "services/gateway/adapter_postgres_leases.py",  # leases of silent holders, whatever their tenant
+    "services/gateway/adapter_postgres_plans.py",  # an administrator's assignment, and changes of every tenant
     "services/identity/bootstrap.py",
     "services/retrieval/adapter_chunks_index.py",  # sizes of tenants, to build and drop their indexes
     "services/retrieval/uploads.py",

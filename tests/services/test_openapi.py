@@ -57,6 +57,7 @@ def test_the_paths_of_the_platform_are_there(document: dict):
         "/v1/embeddings",
         "/v1/models",
         "/v1/usage",
+        "/v1/plans",
         "/v1/documents",
         "/v1/documents/uploads",
         "/v1/documents/{document_id}",

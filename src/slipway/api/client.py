@@ -26,6 +26,7 @@ from slipway.api.documents import (
     UploadRequest,
 )
 from slipway.api.identity import Key, KeyRequest, NewKey, Tenant, TenantRequest, User, UserRequest
+from slipway.api.plans import PlanAssignment, PlanRequest, Plans
 from slipway.api.sessions import Message, MessageRequest, Session, SessionDetail, SessionRequest
 from slipway.api.transport import Context, Credential, Event, Transport
 from slipway.api.usage import UsageReport
@@ -209,6 +210,23 @@ class Client:
     async def usage(self, *, cursor: str | None = None, limit: int = 50) -> UsageReport:
         response = await self._transport.request("GET", "/v1/usage", query={"cursor": cursor, "limit": limit})
         return UsageReport.model_validate_json(response.content)
+
+    async def plans(self) -> Plans:
+        """The platform's plans, and what holds for the tenant."""
+        response = await self._transport.request("GET", "/v1/plans")
+        return Plans.model_validate_json(response.content)
+
+    async def plan_set_tenant(self, tenant_id: str, plan: str | None) -> PlanAssignment:
+        """Puts a tenant on a plan, or on none of its own."""
+        return await self._plan_set(f"/v1/plans/tenants/{tenant_id}", plan)
+
+    async def plan_set_key(self, key_id: str, plan: str | None) -> PlanAssignment:
+        """Puts a key of the tenant on a plan, or on none."""
+        return await self._plan_set(f"/v1/plans/keys/{key_id}", plan)
+
+    async def _plan_set(self, path: str, plan: str | None) -> PlanAssignment:
+        response = await self._transport.request("PUT", path, body=PlanRequest(plan=plan).model_dump(mode="json"))
+        return PlanAssignment.model_validate_json(response.content)
 
     # Administration -------------------------------------------------------------------------------------------------
 

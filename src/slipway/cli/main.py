@@ -9,7 +9,7 @@ import typer
 
 from slipway import __version__
 from slipway.base.errors import SlipwayError
-from slipway.cli import ask, check, documents, init, keys, migrate, schema, search, serve, status, usage
+from slipway.cli import ask, check, documents, init, keys, migrate, plans, schema, search, serve, status, usage
 
 app = typer.Typer(
     name="slipway",
@@ -46,6 +46,7 @@ app.command("search")(search.search)
 app.command("usage")(usage.usage)
 app.add_typer(documents.app, name="documents")
 app.add_typer(keys.app, name="keys")
+app.add_typer(plans.app, name="plans")
 
 
 def main() -> None:

@@ -65,14 +65,17 @@ def facts_of(provider: str, model_id: str) -> Facts | None:
     return None
 
 
-def price_of(model: Model) -> Price | None:
-    """What `model` costs: nothing when embedded, the manifest's price, the table's, or None when nobody says."""
+def price_of(model: Model, region: str | None = None) -> Price | None:
+    """What `model` costs: nothing when embedded, the manifest's price, the table's, or None when nobody says.
+
+    `region` is where a Bedrock model is called that names no region itself.
+    """
     if model.provider in EMBEDDED:
         return FREE
     if model.price_per_million_tokens is not None:
         return _of_manifest(model.price_per_million_tokens)
     facts = facts_of(model.provider, model.id or "")
-    if facts is None or (model.provider == "bedrock" and not _priced_in(model.region, model.id or "")):
+    if facts is None or (model.provider == "bedrock" and not _priced_in(model.region or region, model.id or "")):
         return None
     return facts.price
 

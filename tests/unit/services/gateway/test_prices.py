@@ -85,6 +85,7 @@ def test_prices_of_bedrock_hold_where_they_were_found() -> None:
     assert priced("amazon.nova-lite-v1:0", "us-east-1")
     assert not priced("amazon.nova-lite-v1:0", "eu-west-1")
     assert not priced("amazon.nova-lite-v1:0", None)
+    assert price_of(Model(provider="bedrock", id="amazon.nova-lite-v1:0"), "us-east-1") is not None
     assert priced("global.anthropic.claude-sonnet-5", "ap-southeast-2")
 
 
