@@ -1,0 +1,90 @@
+"""Values of budget leases: accounts, what a holder asks of the store and what it is told.
+
+All amounts are cumulative within an account (whole micro-dollars or tokens), so that saying one twice is harmless.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Unit = Literal["usd_micros", "tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One budget of one owner in one period. `key` says all three, such as `tenant:ten_x:usd_micros:2026-11`."""
+
+    key: str
+    tenant_id: str
+    unit: Unit
+    limit: int
+    resets_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a holder reports and asks for; one with a `seq` that is not above the last one changes nothing.
+
+    `keep`: what it holds to be granted and wants to keep, never below `spent`. `need`, `ask` and `want` are the totals
+    that its first waiter, all its waiters and its prefetch would have granted; 0 when it needs nothing.
+    """
+
+    account: Account
+    holder: str
+    seq: int
+    spent: int
+    keep: int
+    need: int
+    ask: int
+    want: int
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A lease after a sync.
+
+    `available`: what the account has left to grant. `elsewhere`: unspent rests of other holders, told when `need` was
+    refused. `recalled`: another holder waits for this one's rest. `closed`: for good, under this holder's name; an
+    `Ask` that is not newer than the last is told the same. `lost`: how often it was given up as lost; the rows booked
+    for it are wrong now that its holder is back.
+    """
+
+    granted: int
+    available: int
+    elsewhere: int = 0
+    recalled: bool = False
+    closed: bool = False
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LostLease:
+    """A lease whose holder fell silent: `rest` was granted, never reported as spent, and stays taken."""
+
+    account_key: str
+    tenant_id: str
+    unit: Unit
+    holder: str
+    rest: int
+
+    @property
+    def row_id(self) -> str:
+        """The id of the usage row that books the rest."""
+        return lost_row_id(self.account_key, self.holder)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an account stands: `taken` is in leases, `spent` of it is reported as spent."""
+
+    account_key: str
+    limit: int
+    taken: int
+    spent: int
+
+
+def lost_row_id(account_key: str, holder: str) -> str:
+    """The same id whoever books or removes the row."""
+    return "lost_" + hashlib.sha256(f"{account_key}\n{holder}".encode()).hexdigest()[:26]
