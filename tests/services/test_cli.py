@@ -88,3 +88,21 @@ def test_a_folder_is_added_without_what_is_hidden_in_it_and_an_empty_list_says_s
     ran = run_slipway("documents", "add", "--json", "--collection", "harbour", "folder", cwd=tmp_path, **known)
     assert ran.returncode == 0, ran.stderr
     assert [json.loads(line)["file_name"] for line in ran.stdout.splitlines()] == ["pier.md"]
+
+
+@pytest.mark.parametrize(
+    "verb", [("set-key", "key_1"), ("set-tenant", "ten_1"), ("set-key", "key_1", "free", "--none")]
+)
+def test_a_plan_is_named_or_taken_away(verb: tuple[str, ...], tmp_path: Path):
+    ran = run_slipway("plans", *verb, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "--none" in ran.stderr
+
+
+def test_plans_are_listed_and_an_unknown_one_is_a_sentence(platform: Platform, tmp_path: Path):
+    there = ("--url", platform.url, "--api-key", platform.api_key)
+    ran = run_slipway("plans", "list", *there, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, "Your tenant: no plan, no limits\n")
+    ran = run_slipway("plans", "set-key", "key_1", "free", *there, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == "slipway: There is no plan 'free': the manifest has no plans.\n"
