@@ -8,7 +8,7 @@ and nowhere else, are never logged, and never reach an error.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -55,6 +55,14 @@ class Settings(BaseModel):
     retrieval_url: str | None = Field(default=None, description="Address of the retrieval part when it runs elsewhere.")
     memory_url: str | None = Field(default=None, description="Address of the memory part when it runs elsewhere.")
     chat_url: str | None = Field(default=None, description="Address of the chat part when it runs elsewhere.")
+    journal: Path | None = Field(
+        default=None,
+        description="Folder of the usage journals, which survive this process; `journal` in the home by default.",
+    )
+    journal_sync: Literal["none", "interval", "always"] = Field(
+        default="interval",
+        description="What a journal keeps when the machine goes down: no promise, all but a second, everything.",
+    )
     drain_timeout_s: float = Field(default=20.0, gt=0, description="How long requests may finish after SIGTERM.")
     ingestion_workers: int = Field(
         default=20, ge=0, le=64, description="Documents this process ingests at a time, three quarters for one tenant."

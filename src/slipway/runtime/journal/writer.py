@@ -227,13 +227,14 @@ class Journal:
         if self._failure is not None:
             raise self._failure
         if self._refused is not None:
-            raise self._refused
+            self._rotate(0, self._reserved)  # there may be room again, and a process that is not ready is not asked
 
-    def remove_before(self, segment: int) -> None:
-        """Removes older segments, which nobody needs any more."""
+    async def remove_before(self, segment: int) -> None:
+        """Removes older segments, which nobody needs any more. Raises Unavailable when the device refuses."""
         older = [number for number in self._sizes if number < min(segment, self._segment)]
         if older and self.sync_policy != "none":
-            self.sync()  # the snapshot that stands for them is on the device before they are gone
+            # The snapshot that stands for them is on the device before they are gone.
+            await asyncio.to_thread(self.sync)
         for number in older:
             segment_path(self.folder, number).unlink(missing_ok=True)
             del self._sizes[number]

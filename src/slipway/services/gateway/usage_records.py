@@ -12,6 +12,10 @@ import orjson
 
 from slipway.services.gateway.models import Charge, Opening, UsageRow
 
+OPENING: Final = "O"
+CLOSING: Final = "C"
+WITHDRAWAL: Final = "W"  # of an opening
+SPENT: Final = "L"  # in snapshots: what this process has spent of an account so far
 KILLED: Final = "process_killed"
 
 
