@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 
 from slipway.app.assembly import assemble
@@ -27,6 +28,7 @@ from slipway.runtime.settings import Settings
 from slipway.services.gateway.adapter_openai import Deadlines
 from slipway.services.gateway.wiring import wire
 from tests.services.provider_simulator import KEY
+from tests.services.simulator_bedrock import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 
 SECRETS = [b"a secret of this test run, 32 bytes"]
 TOKENS = InternalTokens(SECRETS)
@@ -34,6 +36,12 @@ DEADLINES = Deadlines(connect_s=1.0, first_byte_s=0.5, total_s=2.0, attempts=3, 
 MODELS = (
     *("plain", "slow", "unnumbered", "roleless", "uncounted", "recovers", "midway", "cut", "stalls", "silent"),
     *("rate-limited", "no-money", "broken", "overloaded", "strict", "redirect", "not-json", "wrong-key"),
+    *("tools", "images", "limited", "stopped", "severed"),
+)
+# What the simulators of Anthropic and Bedrock do under the same names, behind the provider's here.
+ELSEWHERE = (
+    *("plain", "slow", "recovers", "midway", "cut", "severed", "silent", "rate-limited", "broken", "overloaded"),
+    *("strict", "redirect", "not-json", "wrong-key", "tools", "images", "limited", "stopped", "thinking"),
 )
 
 
@@ -49,8 +57,8 @@ def credential(caller: Caller, *scopes: Scope) -> str:
     return TOKENS.mint(caller, scopes or caller.scopes - ADMIN_SCOPES, actor="test")
 
 
-def manifest(upstream: str) -> Manifest:
-    """The built-in models, and one for each behaviour of the simulator, at $2.50 and $10 a million tokens."""
+def manifest(upstream: str, anthropic: str | None = None, bedrock: str | None = None) -> Manifest:
+    """The built-in models, and one for each behaviour of each simulator, at $2.50 and $10 a million tokens."""
     price = {"prompt": "$2.50", "completion": "$10"}
     remote = {
         "provider": "openai",
@@ -66,6 +74,14 @@ def manifest(upstream: str) -> Manifest:
     available["unreachable"] = {"provider": "openai", "base_url": "http://127.0.0.1:9/v1", "id": "plain"}
     available["claude"] = {"provider": "bedrock", "id": "anthropic.claude", "fallback": ("plain",)}
     available["titan"] = {"provider": "bedrock", "id": "amazon.titan"}
+    if anthropic is not None:
+        theirs = {"provider": "anthropic", "base_url": anthropic, "api_key_env": "UPSTREAM_KEY"}
+        for name in ELSEWHERE:
+            available[f"anthropic-{name}"] = {**theirs, "id": name, "price_per_million_tokens": price}
+    if bedrock is not None:
+        aws = {"provider": "bedrock", "base_url": bedrock, "region": REGION, "price_per_million_tokens": price}
+        for name in ELSEWHERE:
+            available[f"bedrock-{name}"] = {**aws, "id": f"anthropic.{name}-v1:0"}
     return Manifest.model_validate({"slipway": 1, "name": "test", "models": {"available": available}})
 
 
@@ -91,14 +107,38 @@ def served_app(app) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def served_gateway(home: Path, postgres: EmbeddedAddresses, upstream: str) -> Iterator[Served]:
+def aws_credentials() -> Iterator[None]:
+    """The simulated Bedrock's credentials, where AWS's SDKs look for them, and no other."""
+    variables = {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            patch.delenv(name, raising=False)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield
+
+
+@contextlib.contextmanager
+def served_gateway(
+    home: Path,
+    postgres: EmbeddedAddresses,
+    upstream: str,
+    *,
+    anthropic: str | None = None,
+    bedrock: str | None = None,
+) -> Iterator[Served]:
     """Serves the gateway as `slipway serve --target gateway` does."""
     parts: list[Part] = []
+    models = manifest(upstream, anthropic, bedrock)
 
     @contextlib.asynccontextmanager
     async def gateway(url: str):
         database = await Database.open(postgres.app_url, max_connections=5)
-        part = wire(foundation(home, postgres, database, manifest(upstream), url), secret=secret, deadlines=DEADLINES)
+        part = wire(foundation(home, postgres, database, models, url), secret=secret, deadlines=DEADLINES)
         parts.append(part)
         readiness = Readiness([part], {})
         readiness.started = True
@@ -113,7 +153,7 @@ def served_gateway(home: Path, postgres: EmbeddedAddresses, upstream: str) -> It
                 await work()
             await database.close()
 
-    with _serving(gateway) as (url, loop):
+    with aws_credentials(), _serving(gateway) as (url, loop):
         yield Served(url, parts[0], loop)
 
 

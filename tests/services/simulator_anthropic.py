@@ -2,7 +2,8 @@
 
 It is as strict as the real one about the credential, the version header and the shape of a request, so that a wrong
 translation is refused rather than answered. Source: Anthropic's API reference, "Messages", "Streaming messages",
-"Errors" and "Count tokens", their example answers; key orders and ids are theirs.
+"Errors", "Count tokens", and "Versions": both versions of the API are served, and a key may come either way, as
+`x-api-key` or, as SDKs since that version send it, as a bearer token.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from tests.services.simulated_provider import (
 )
 
 VERSION = "2023-06-01"
+NEWER_VERSION = "2026-10-21"
+REMOVED = ("temperature", "top_k", "top_p")  # from the newer version
 PARAMETERS = {
     *("model", "messages", "max_tokens", "system", "stream", "stop_sequences", "temperature", "top_p", "top_k"),
     *("tools", "tool_choice", "metadata", "thinking", "service_tier", "output_config", "output_format"),
@@ -61,10 +64,14 @@ class AnthropicSimulator(SimulatedProvider):
 
     async def refuses(self, scope, headers: dict[str, str], body: bytes, answer: Answer) -> bool:
         wire = AnthropicAnswer(answer)
-        if headers.get("x-api-key") != KEY or json.loads(body).get("model") == "wrong-key":
-            await wire.error(401, "authentication_error", f"invalid x-api-key ({headers.get('x-api-key')})")
-        elif headers.get("anthropic-version") != VERSION:
+        given = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        request, version = json.loads(body), headers.get("anthropic-version")
+        if given != KEY or request.get("model") == "wrong-key":
+            await wire.error(401, "authentication_error", f"invalid x-api-key ({given})")
+        elif version not in (VERSION, NEWER_VERSION):
             await wire.error(400, "invalid_request_error", "anthropic-version: header is required")
+        elif version == NEWER_VERSION and (removed := [name for name in REMOVED if name in request]):
+            await wire.error(400, "invalid_request_error", f"{removed[0]}: Extra inputs are not permitted")
         else:
             return False
         return True

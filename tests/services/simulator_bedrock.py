@@ -24,7 +24,6 @@ from botocore.credentials import Credentials
 
 from tests.services.provider_bill import Counted
 from tests.services.simulated_provider import (
-    KEY,
     SIGNATURE,
     THOUGHT,
     Answer,
@@ -284,7 +283,7 @@ async def stream(asked: Asked, answer: Answer, counted: Counted) -> bool:
             await answer.piece(content)
             if breaks(model, number):
                 if model == "midway":
-                    problem = {"message": f"The model crashed ({KEY}).", "originalStatusCode": 500}
+                    problem = {"message": "The model crashed.", "originalStatusCode": 500}
                     await answer.piece(exception("modelStreamErrorException", problem))
                 elif model == "cut":
                     await answer.piece(content[:20])

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError, EventStreamError
 from tests.services.gateway_serving import served_app
 from tests.services.provider_bill import Billing, Rates
 from tests.services.provider_simulator import KEY, Simulator
-from tests.services.simulator_anthropic import VERSION, AnthropicSimulator
+from tests.services.simulator_anthropic import NEWER_VERSION, VERSION, AnthropicSimulator
 from tests.services.simulator_bedrock import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY, BedrockSimulator, frame
 
 TEXT = "Fourteen days, says the handbook."
@@ -158,10 +158,12 @@ def test_anthropic_wants_its_headers(anthropic):
     client = anthropic[1]
     assert client.post("/v1/messages", json=body, headers={"x-api-key": "other"}).status_code == 401
     assert client.post("/v1/messages", json=body, headers={"anthropic-version": "1"}).status_code == 400
-    bare = httpx.post(
-        f"{str(client.base_url).rstrip('/')}/v1/messages", json=body, headers={"authorization": f"Bearer {KEY}"}
-    )
-    assert bare.status_code == 401
+    url = f"{str(client.base_url).rstrip('/')}/v1/messages"
+    bearer = {"authorization": f"Bearer {KEY}", "anthropic-version": NEWER_VERSION}
+    assert httpx.post(url, json=body, headers=bearer).status_code == 200
+    refused = httpx.post(url, json={**body, "temperature": 1}, headers=bearer)
+    assert (refused.status_code, refused.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert client.post("/v1/messages", json={**body, "temperature": 1}).status_code == 200
 
 
 def test_anthropic_streams_as_documented(anthropic):

@@ -1,4 +1,4 @@
-"""One gateway and one provider for the official SDKs, and one tenant."""
+"""One gateway and a provider on each wire for the official SDKs, and one tenant."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,8 @@ import pytest
 from slipway.base.callers import Scope
 from tests.services.gateway_serving import Served, credential, served_app, served_gateway
 from tests.services.provider_simulator import Simulator
+from tests.services.simulator_anthropic import AnthropicSimulator
+from tests.services.simulator_bedrock import BedrockSimulator
 
 
 @pytest.fixture(scope="session")
@@ -15,10 +17,23 @@ def simulator() -> Simulator:
 
 
 @pytest.fixture(scope="session")
-def served(simulator, postgres, tmp_path_factory) -> Iterator[Served]:
+def anthropic() -> AnthropicSimulator:
+    return AnthropicSimulator()
+
+
+@pytest.fixture(scope="session")
+def bedrock() -> BedrockSimulator:
+    return BedrockSimulator()
+
+
+@pytest.fixture(scope="session")
+def served(simulator, anthropic, bedrock, postgres, tmp_path_factory) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("gateway")
     with (
         served_app(simulator) as upstream,
-        served_gateway(tmp_path_factory.mktemp("gateway"), postgres, upstream) as served,
+        served_app(anthropic) as anthropic_url,
+        served_app(bedrock) as bedrock_url,
+        served_gateway(home, postgres, upstream, anthropic=anthropic_url, bedrock=bedrock_url) as served,
     ):
         yield served
 

@@ -1,4 +1,4 @@
-// OpenAI's official Node SDK as a client of the gateway; run by test_openai_node.py, which gives the address and the key.
+// OpenAI's official Node SDK as a client of the gateway; run by test_node_sdks.py, which gives the address and the key.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import OpenAI from "openai";
@@ -10,24 +10,34 @@ const tools = [{ type: "function", function: { name: "weather", parameters: { ty
 const ANSWER = "Fourteen days, says the handbook.";
 const ask = (model, more = {}) => client.chat.completions.create({ model, messages, ...more });
 
-test("chat", async () => {
-  const { data, response, request_id } = await ask("plain").withResponse();
-  assert.equal(data.choices[0].message.content, ANSWER);
-  assert.equal(data.usage.total_tokens, 18);
-  assert.match(request_id, /^req_/);
-  assert.equal(response.headers.get("x-slipway-cost-usd-micros"), "98");
+for (const model of ["plain", "anthropic-plain", "bedrock-plain"]) {
+  test(`chat with ${model}`, async () => {
+    const { data, response, request_id } = await ask(model).withResponse();
+    assert.equal(data.choices[0].message.content, ANSWER);
+    assert.equal(data.usage.total_tokens, 18);
+    assert.match(request_id, /^req_/);
+    assert.equal(response.headers.get("x-slipway-cost-usd-micros"), "98");
+  });
+
+  test(`chat with ${model} streamed, with usage`, async () => {
+    const chunks = [];
+    const stream = await ask(model, { stream: true, stream_options: { include_usage: true } });
+    for await (const chunk of stream) chunks.push(chunk);
+    assert.equal(chunks[0].choices[0].delta.role, "assistant");
+    assert.equal(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join(""), ANSWER);
+    assert.deepEqual(chunks.filter((chunk) => chunk.usage).map((chunk) => chunk.usage.total_tokens), [18]);
+  });
+}
+
+test("an image reaches the model", async () => {
+  const content = [{ type: "image_url", image_url: { url: "data:image/png;base64,iVBORw0KGgo=" } }];
+  for (const model of ["images", "anthropic-images", "bedrock-images"]) {
+    const answer = await client.chat.completions.create({ model, messages: [{ role: "user", content }] });
+    assert.match(answer.choices[0].message.content, /^image\/png 8 bytes /);
+  }
 });
 
-test("chat streamed, with usage", async () => {
-  const chunks = [];
-  const stream = await ask("plain", { stream: true, stream_options: { include_usage: true } });
-  for await (const chunk of stream) chunks.push(chunk);
-  assert.equal(chunks[0].choices[0].delta.role, "assistant");
-  assert.equal(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join(""), ANSWER);
-  assert.deepEqual(chunks.filter((chunk) => chunk.usage).map((chunk) => chunk.usage.total_tokens), [18]);
-});
-
-for (const model of ["plain", "unnumbered"]) {
+for (const model of ["plain", "unnumbered", "anthropic-plain", "bedrock-plain"]) {
   test(`parallel tool calls of ${model} through the SDK's accumulator`, async () => {
     const final = await client.chat.completions.stream({ model, messages, tools }).finalChatCompletion();
     const plain = await ask(model, { tools });
@@ -94,7 +104,7 @@ test("errors are the SDK's own", async () => {
 });
 
 test("an error within a stream is raised, not swallowed", async () => {
-  for (const model of ["midway", "cut"]) {
+  for (const model of ["midway", "cut", "anthropic-midway", "bedrock-midway"]) {
     let text = "";
     await assert.rejects(async () => {
       for await (const chunk of await ask(model, { stream: true })) text += chunk.choices[0].delta.content ?? "";
