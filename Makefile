@@ -5,7 +5,7 @@ LOCKED := --quiet --require-hashes --no-deps --disable-pip-version-check
 RUNTIME := .venv/.runtime
 DEVELOPMENT := .venv/.development
 
-.PHONY: up setup test check bench bench-retrieval bench-startup requirements lock clean
+.PHONY: up setup test check bench bench-gateway bench-retrieval bench-startup requirements lock clean
 
 up: $(RUNTIME)  ## Run the platform; ARGS="--port 8800" passes options on
 	@$(BIN)/slipway up $(ARGS)
@@ -26,6 +26,10 @@ check: $(DEVELOPMENT)  ## Style, types, layers, dependencies, documents
 bench: $(DEVELOPMENT)  ## Every benchmark; ARGS="--quick" for the short ones
 	$(BIN)/python -m bench.startup $(ARGS)
 	$(BIN)/python -m bench.retrieval $(ARGS)
+	$(BIN)/python -m bench.gateway $(ARGS)
+
+bench-gateway: $(DEVELOPMENT)  ## The gateway beside nginx and LiteLLM
+	$(BIN)/python -m bench.gateway $(ARGS)
 
 bench-retrieval: $(DEVELOPMENT)
 	$(BIN)/python -m bench.retrieval $(ARGS)
