@@ -191,7 +191,8 @@ def _answer(wire: WireName, body: dict[str, Any]) -> Answer:
 
 def _renamed(wire: WireName, body: dict[str, Any], model: str) -> tuple[dict[str, Any], Tokens | None, str | None]:
     listed, tokens = ("content", anthropic_tokens) if wire == "anthropic" else ("choices", openai_tokens)
-    if not isinstance(body.get(listed), list):
+    parts = body.get(listed)
+    if not isinstance(parts, list) or (not parts and wire == "openai"):
         raise UpstreamFailed("The model's provider answered with something that is no answer.")
     body["model"] = model
     provider_id = body.get("id")

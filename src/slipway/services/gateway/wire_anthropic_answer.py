@@ -179,9 +179,18 @@ class _Block:
         self.kind = kind
         self.start = start
         self.call = call
-        self.arguments = ""
+        self.arguments: list[str] = []
         self.ended = False
         self.pending: list[dict[str, Any]] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can come once another block has begun."""
+        if self.kind != "tool":
+            return True
+        # The cheap look first: long arguments come in thousands of pieces.
+        last = self.arguments[-1].rstrip() if self.arguments else ""
+        return (not last or last.endswith("}")) and is_whole("".join(self.arguments))
 
 
 class StreamWriter:
@@ -249,7 +258,7 @@ class StreamWriter:
         elif isinstance(delta, ToolCallDelta):
             for block in self._blocks:
                 if block.call == delta.index:
-                    block.arguments += delta.text
+                    block.arguments.append(delta.text)
                     block.pending.append({"type": "input_json_delta", "partial_json": delta.text})
 
     def _same(self, last: _Block | None, kind: str, start: dict[str, Any]) -> _Block:
@@ -267,8 +276,7 @@ class StreamWriter:
             for delta in block.pending:
                 yield named_event({"type": "content_block_delta", "index": self._index, "delta": delta})
             block.pending.clear()
-            over = last or (len(self._blocks) > 1 and (block.kind != "tool" or is_whole(block.arguments)))
-            if not over:
+            if not last and (len(self._blocks) == 1 or not block.is_over):
                 return
             yield named_event({"type": "content_block_stop", "index": self._index})
             self._blocks.pop(0)

@@ -1,7 +1,8 @@
 """Bedrock's Converse and ConverseStream: requests written from the neutral form, answers and events read into it.
 
-Called by `relay`. The id of the model is in the path of a request, not in its body; the adapter signs it and decodes the
-frames of a stream. Images and documents go as bytes, in base64 as AWS's JSON has them; Bedrock fetches none by address.
+Called by `relay`. The id of the model is in the path of a request, not in its body; the adapter signs it and decodes
+the frames of a stream. Images and documents go as bytes in base64, as AWS has them in JSON; Bedrock fetches none by
+address.
 What Converse has no field for goes to the models that document it and is refused for others. Source: the service model
 of `bedrock-runtime` and Amazon Bedrock's API reference.
 """
@@ -43,6 +44,7 @@ from slipway.services.gateway.token_counts import converse_tokens
 from slipway.services.gateway.wire_arguments import arguments_object, json_text
 
 _WIRE: Final = "Bedrock's Converse"
+_ANTHROPIC: Final = "anthropic."  # in the ids of Anthropic's models and of their inference profiles
 _IMAGES: Final = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
 _DOCUMENTS: Final = {
     "application/pdf": "pdf",
@@ -92,6 +94,8 @@ def request_write(conversation: Conversation, model_id: str) -> dict[str, Any]:
     additional = _additional(conversation, model_id)
     if additional:
         body["additionalModelRequestFields"] = additional
+    if conversation.stop and _ANTHROPIC in model_id:
+        body["additionalModelResponseFieldPaths"] = ["/stop_sequence"]
     return body
 
 
@@ -121,13 +125,14 @@ def _additional(conversation: Conversation, model_id: str) -> dict[str, Any]:
         untranslatable("seed", _WIRE)
     if conversation.user_id is not None:
         untranslatable("user", _WIRE, "leave user, safety_identifier or metadata.user_id out")
-    anthropic = "anthropic." in model_id
+    anthropic = _ANTHROPIC in model_id
     written: dict[str, Any] = {}
     if conversation.top_k is not None:
         if not anthropic:
             untranslatable("top_k", _WIRE)
         written["top_k"] = conversation.top_k
-    if conversation.reasoning is not None:
+    at_its_choice = conversation.reasoning is not None and conversation.reasoning.kind == "adaptive"
+    if conversation.reasoning is not None and (anthropic or not at_its_choice or conversation.effort is None):
         if not anthropic:
             untranslatable("thinking", _WIRE, "leave thinking or reasoning_effort out")
         written["thinking"] = _thinking_write(conversation.reasoning)

@@ -206,7 +206,7 @@ class StreamWriter:
         }
         self._include_usage = include_usage
         self._role_sent = False
-        self._thought = ""
+        self._thought: list[str] = []
         self._thoughts = 0
 
     def write(self, delta: Delta) -> bytes:
@@ -232,11 +232,11 @@ class StreamWriter:
         if isinstance(delta, TextDelta):
             return {"content": delta.text}
         if isinstance(delta, ThinkingDelta):
-            self._thought += delta.text
+            self._thought.append(delta.text)
             return {"reasoning_content": delta.text}
         if isinstance(delta, ThinkingSigned):
-            block = {"type": "thinking", "thinking": self._thought, "signature": delta.signature}
-            self._thought = ""
+            block = {"type": "thinking", "thinking": "".join(self._thought), "signature": delta.signature}
+            self._thought.clear()
             return self._thinking_block(block)
         if isinstance(delta, ThinkingRedacted):
             return self._thinking_block({"type": "redacted_thinking", "data": delta.data})

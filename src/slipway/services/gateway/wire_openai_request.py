@@ -7,6 +7,7 @@ Beyond OpenAI's reference it takes `cache_control` on parts and tools, and the `
 that our own answers carry, as other gateways' clients send them.
 """
 
+import base64
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -314,7 +315,13 @@ def _file(file: Fields, cache: CacheMark | None) -> Document:
     if matched is None:
         wrong: Document = file.wrong("file_data", "must be a data URL in base64")
         return wrong
-    return Document(matched[1], data[matched.end() :], title=title, cache=cache)
+    content = data[matched.end() :]
+    if matched[1] == "text/plain":
+        try:
+            content = base64.b64decode(content, validate=True).decode()
+        except ValueError:
+            file.wrong("file_data", "must be UTF-8 text in base64")
+    return Document(matched[1], content, title=title, cache=cache)
 
 
 def request_write(conversation: Conversation, model_id: str) -> dict[str, Any]:
