@@ -1,0 +1,247 @@
+"""The client of one server: a pool of connections, and one sweep that watches deadlines.
+
+Nothing is connected before the first call. The address is the constructor's alone: redirects come back as answers, and
+no proxy of the environment is used. A request is sent once; when its connection breaks after that nobody knows whether
+it was served (`effect_unknown`), and it is the caller's to decide.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from functools import cache
+from typing import Final
+from urllib.parse import urlsplit
+
+from slipway.base.errors import InvalidRequest, Misconfigured, SlipwayError, Unavailable
+from slipway.runtime.outbound.connection import Call, Connection
+from slipway.runtime.outbound.stream import Answer, Stream
+from slipway.runtime.outbound.terms import Bounds, Deadlines, HeaderList, Headers
+
+_SWEEP_S: Final = 0.05  # deadlines are late by this much at most
+_PREPARED: Final = 256  # heads kept; a server has a few paths and a key
+_NEVER_S: Final = float("inf")
+_ADDRESS: Final = "The server that was asked cannot be reached: try again, or check its address in the manifest."
+
+
+@cache
+def default_tls() -> ssl.SSLContext:
+    """Certificates of public authorities, checked; read once, that takes 20 ms and 2 MB."""
+    import httpx
+
+    context = httpx.create_ssl_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class Outbound:
+    """A client of one server."""
+
+    def __init__(self, base_url: str, *, bounds: Bounds | None = None, tls: ssl.SSLContext | None = None) -> None:
+        """`base_url` is http(s); its path stands before every path, its query after. Raises Misconfigured."""
+        parts = urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Misconfigured(f"{base_url[:200]!r} is not an http(s) address.")
+        self._secure = parts.scheme == "https"
+        self._tls = tls
+        self._host = parts.hostname
+        self._port = parts.port or (443 if self._secure else 80)
+        self._authority = parts.netloc.rpartition("@")[2].encode("idna" if not parts.netloc.isascii() else "ascii")
+        self._prefix = parts.path.rstrip("/").encode()
+        self._query = parts.query.encode()
+        self._bounds = bounds or Bounds()
+        self._idle: list[Connection] = []
+        self._open: set[Connection] = set()
+        self._connecting = 0
+        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._heads: dict[tuple[str, tuple[tuple[bytes, bytes], ...]], bytes] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def post(self, path: str, headers: Headers, body: bytes, deadlines: Deadlines) -> Answer:
+        """A whole answer, whatever its status.
+
+        Raises Unavailable when the server is not reached, UpstreamFailed when the connection breaks or brings too much,
+        DeadlineExceeded.
+        """
+        connection, call = await self._sent(path, headers, body, deadlines, streams=False)
+        try:
+            await call.ready
+        except BaseException:
+            if connection.call is call:
+                connection.abort()
+            raise
+        if call.error is not None:
+            raise call.error
+        pieces = call.body
+        return Answer(call.status, HeaderList(call.headers), pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    async def stream(self, path: str, headers: Headers, body: bytes, deadlines: Deadlines) -> Stream:
+        """An answer whose head is there, to be read and closed. Raises as `post`."""
+        connection, call = await self._sent(path, headers, body, deadlines, streams=True)
+        try:
+            while not call.head and call.error is None and not call.complete:
+                await call.ready
+                if not call.head and call.error is None and not call.complete:
+                    call.ready = asyncio.get_running_loop().create_future()
+        except BaseException:
+            if connection.call is call:
+                connection.abort()
+            raise
+        if call.error is not None:
+            if connection.call is call:
+                connection.abort()
+            raise call.error
+        return Stream(call, connection)
+
+    async def close(self) -> None:
+        """Ends every connection, and the calls on them."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for connection in list(self._open):
+            connection.fail(Unavailable("The platform is stopping.", retryable=False))
+        self._idle.clear()
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(Unavailable("The platform is stopping.", retryable=False))
+        await asyncio.sleep(0)
+
+    async def _sent(
+        self, path: str, headers: Headers, body: bytes, deadlines: Deadlines, *, streams: bool
+    ) -> tuple[Connection, Call]:
+        head = b"%bcontent-length: %d\r\n\r\n" % (self._head(path, headers), len(body))
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        connection = self._pooled(now_s) or await self._connected(loop, deadlines)
+        quiet_s = deadlines.first_byte_s if streams else _NEVER_S
+        call = Call(loop.create_future(), now_s + deadlines.total_s, quiet_s, streams=streams)
+        connection.send(call, head, body)
+        if self._sweep is None:
+            self._sweep = loop.call_later(_SWEEP_S, self._swept, loop)
+        return connection, call
+
+    def _head(self, path: str, headers: Headers) -> bytes:
+        key = (path, headers) if type(headers) is tuple else None
+        if key is not None:
+            known = self._heads.get(key)
+            if known is not None:
+                return known
+        target = self._prefix + path.encode("ascii")
+        if self._query:
+            target += (b"&" if b"?" in target else b"?") + self._query
+        lines = [b"POST %b HTTP/1.1" % target, b"host: %b" % self._authority, b"accept-encoding: identity"]
+        for name, value in headers:
+            if name.lower() not in (
+                b"host",
+                b"content-length",
+                b"accept-encoding",
+                b"transfer-encoding",
+                b"connection",
+            ):
+                lines.append(b"%b: %b" % (name, value))
+        head = b"\r\n".join(lines)
+        if (
+            b"\0" in head
+            or head.count(b"\n") != len(lines) - 1
+            or head.count(b"\r") != len(lines) - 1
+            or b" " in target
+        ):
+            raise InvalidRequest("A header or a path for the server that is asked has a line break in it.")
+        head += b"\r\n"
+        if key is not None:
+            if len(self._heads) >= _PREPARED:
+                self._heads.clear()
+            self._heads[key] = head
+        return head
+
+    # The pool -------------------------------------------------------------------------------------------------------
+
+    def _pooled(self, now_s: float) -> Connection | None:
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.is_usable(now_s):
+                return connection
+            connection.abort()
+        return None
+
+    async def _connected(self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines) -> Connection:
+        if self._closed:
+            raise Unavailable("The platform is stopping.", retryable=False)
+        try:
+            async with asyncio.timeout(deadlines.connect_s):
+                while len(self._open) + self._connecting >= self._bounds.connections:
+                    waiter: asyncio.Future[Connection | None] = loop.create_future()
+                    self._waiting.append(waiter)
+                    try:
+                        connection = await waiter
+                    except BaseException:
+                        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                            self._handed_back(waiter.result())
+                        raise
+                    if connection is not None and connection.is_usable(loop.time()):
+                        return connection
+                self._connecting += 1
+                try:
+                    return await self._made(loop)
+                finally:
+                    self._connecting -= 1
+        except TimeoutError as error:
+            raise Unavailable(_ADDRESS, detail=f"not connected within {deadlines.connect_s:g} s") from error
+
+    async def _made(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop, self._bounds, self._released, self._lost),
+                self._host,
+                self._port,
+                ssl=(self._tls or default_tls()) if self._secure else None,
+            )
+        except SlipwayError:
+            raise
+        except (OSError, ValueError) as error:  # a certificate that does not hold is an OSError too
+            self._wake_one(None)
+            raise Unavailable(_ADDRESS, detail=repr(error)) from error
+        self._open.add(connection)
+        return connection
+
+    def _released(self, connection: Connection) -> None:
+        if self._closed:
+            connection.abort()
+        elif not self._wake_one(connection):
+            self._idle.append(connection)
+
+    def _handed_back(self, connection: Connection | None) -> None:
+        if connection is None:
+            self._wake_one(None)
+        elif connection.is_usable(connection.last_s):
+            self._released(connection)
+
+    def _lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._wake_one(None)
+
+    def _wake_one(self, connection: Connection | None) -> bool:
+        """Gives a connection, or room for one, to who has waited longest."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return True
+        return False
+
+    def _swept(self, loop: asyncio.AbstractEventLoop) -> None:
+        now_s = loop.time()
+        for connection in list(self._open):
+            if connection.call is not None:
+                connection.check(now_s)
+        if self._idle and not self._idle[0].is_usable(now_s):
+            stale = [connection for connection in self._idle if not connection.is_usable(now_s)]
+            self._idle = [connection for connection in self._idle if connection.is_usable(now_s)]
+            for connection in stale:
+                connection.abort()
+        self._sweep = loop.call_later(_SWEEP_S, self._swept, loop) if self._open else None
