@@ -43,7 +43,7 @@ class OpenAIRelay:
 
     def take(self, event: dict[str, Any]) -> bytes:
         """The event for the caller; raises UpstreamFailed for an error event."""
-        if "error" in event and event["error"] and not event.get("choices"):
+        if event.get("error"):
             raise failed_upstream(event["error"], self._redacted)
         chunk = self._state.take(event)
         if chunk is None:

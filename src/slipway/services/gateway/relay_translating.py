@@ -97,6 +97,6 @@ class TranslatingRelay:
 
 def _error_in(event: dict[str, Any]) -> Any:
     """The error that an event of any provider's wire announces."""
-    if (event.get("error") and not event.get("choices")) or event.get("type") == "error":
+    if event.get("error") or event.get("type") == "error":
         return event.get("error") or {}
     return next((event[name] for name in _FAILURES if name in event), None)

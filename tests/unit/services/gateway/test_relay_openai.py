@@ -64,7 +64,7 @@ def test_an_error_event_is_a_failure_with_nothing_secret_in_it():
     with pytest.raises(UpstreamFailed) as failed:
         state.take({"error": {"message": "bad key sk-1", "type": "server_error"}})
     assert failed.value.public == "bad key …"
-    for odd in ({"error": "sk-1 is wrong"}, {"error": {"code": 5}}, {"error": ["x"]}):
+    for odd in ({"error": "sk-1 is wrong"}, {"error": {"code": 5}}, {"error": ["x"], **chunk({}, "error")}):
         with pytest.raises(UpstreamFailed, match=r"failed|wrong"):
             state.take(odd)
     assert state.take({"error": None, **chunk({"content": "x"})})
