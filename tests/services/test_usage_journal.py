@@ -170,7 +170,7 @@ async def test_rows_wait_on_the_disk_while_the_database_is_away(new_caller, tmp_
     store.away = False
     await until(lambda: log.pending == 0)
     assert set(store.rows) == set(ids) and store.most <= 1000
-    assert len(list(log._journal.folder.glob("*.log"))) == 1
+    await until(lambda: len(list(log._journal.folder.glob("*.log"))) == 1)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await log.flush()

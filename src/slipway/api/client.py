@@ -10,6 +10,7 @@ the parts.
 
 import base64
 from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +30,7 @@ from slipway.api.identity import Key, KeyRequest, NewKey, Tenant, TenantRequest,
 from slipway.api.plans import PlanAssignment, PlanRequest, Plans
 from slipway.api.sessions import Message, MessageRequest, Session, SessionDetail, SessionRequest
 from slipway.api.transport import Context, Credential, Event, Transport
-from slipway.api.usage import UsageReport
+from slipway.api.usage import UsageGrouping, UsageReport, UsageStatus
 from slipway.api.wire import Page
 
 
@@ -207,9 +208,36 @@ class Client:
         )
         return [base64.b64decode(item["embedding"]) for item in response.json()["data"]]
 
-    async def usage(self, *, cursor: str | None = None, limit: int = 50) -> UsageReport:
-        response = await self._transport.request("GET", "/v1/usage", query={"cursor": cursor, "limit": limit})
+    async def usage(
+        self,
+        *,
+        by: Sequence[UsageGrouping] = (),
+        after: datetime | None = None,
+        before: datetime | None = None,
+        model: str | None = None,
+        key_id: str | None = None,
+        status: UsageStatus | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> UsageReport:
+        """Rows newest first, or with `by` sums of them, with totals."""
+        query = _usage_query(by, after, before, model, key_id, status) | {"cursor": cursor, "limit": limit}
+        response = await self._transport.request("GET", "/v1/usage", query=query)
         return UsageReport.model_validate_json(response.content)
+
+    async def usage_csv(
+        self,
+        *,
+        by: Sequence[UsageGrouping] = (),
+        after: datetime | None = None,
+        before: datetime | None = None,
+        model: str | None = None,
+        key_id: str | None = None,
+        status: UsageStatus | None = None,
+    ) -> str:
+        """All rows, or with `by` all groups, as CSV."""
+        query = _usage_query(by, after, before, model, key_id, status) | {"format": "csv"}
+        return (await self._transport.request("GET", "/v1/usage", query=query)).text
 
     async def plans(self) -> Plans:
         """The platform's plans, and what holds for the tenant."""
@@ -262,3 +290,21 @@ class Client:
     async def ready(self) -> dict[str, Any]:
         """What `/ready` says, also when it says no."""
         return await self._transport.probe("/ready")
+
+
+def _usage_query(
+    by: Sequence[UsageGrouping],
+    after: datetime | None,
+    before: datetime | None,
+    model: str | None,
+    key_id: str | None,
+    status: UsageStatus | None,
+) -> dict[str, str | int | None]:
+    return {
+        "group_by": ",".join(by) or None,
+        "after": after.isoformat() if after else None,
+        "before": before.isoformat() if before else None,
+        "model": model,
+        "key_id": key_id,
+        "status": status,
+    }

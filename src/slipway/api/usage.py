@@ -1,6 +1,6 @@
 """Wire types of usage: one row for each accepted request of the gateway."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 from pydantic import Field
@@ -8,6 +8,7 @@ from pydantic import Field
 from slipway.api.wire import Response
 
 UsageOperation = Literal["chat.completions", "embeddings", "messages", "messages.count_tokens"]
+UsageGrouping = Literal["tenant", "key", "model", "day"]
 UsageStatus = Literal["ok", "error", "cancelled", "unknown", "lost"]
 
 
@@ -59,12 +60,26 @@ class UsageTotals(Response):
     requests: int
     prompt_tokens: int
     completion_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
     cost_usd_micros: int
 
 
+class UsageGroup(UsageTotals):
+    """Sums of the rows that share what they were grouped by; the other three are absent."""
+
+    tenant_id: str | None = None
+    key_id: str | None = None
+    model: str | None = None
+    day: date | None = Field(default=None, description="In UTC.")
+
+
 class UsageReport(Response):
-    """Rows newest first, with totals."""
+    """Rows newest first, or groups, with totals."""
 
     items: list[UsageRow]
     totals: UsageTotals
     next: str | None = Field(default=None, description="The cursor of the following page; absent on the last one.")
+    groups: list[UsageGroup] | None = Field(
+        default=None, description="With `group_by`: by day, tenant, key and model; then there are no items."
+    )

@@ -2,17 +2,19 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 
-from slipway.api.usage import UsageReport, UsageTotals
+from slipway.api.usage import UsageGroup, UsageGrouping, UsageReport, UsageStatus, UsageTotals
 from slipway.api.usage import UsageRow as UsageRowBody
-from slipway.base.callers import Caller
+from slipway.base.callers import Caller, Scope
 from slipway.base.errors import InvalidRequest
-from slipway.runtime.database import Database, one
+from slipway.runtime.database import Connection, Database, one
+from slipway.services.gateway.usage_models import UsageFilter, UsagePage
 
 # Of the table; `row_json` writes them.
 _TYPES: Final = {
@@ -52,27 +54,38 @@ _INSERT = (
     + ") ON CONFLICT DO NOTHING"
 )
 _FILTER = (
-    "tenant_id = %(tenant)s"
+    " (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)"
     " AND (%(after)s::timestamptz IS NULL OR at >= %(after)s)"
     " AND (%(before)s::timestamptz IS NULL OR at < %(before)s)"
     " AND (%(model)s::text IS NULL OR model = %(model)s)"
     " AND (%(key_id)s::text IS NULL OR key_id = %(key_id)s)"
+    " AND (%(status)s::text IS NULL OR status = %(status)s)"
 )
 _LIST = (
     f"SELECT {_COLUMNS} FROM usage_row WHERE {_FILTER}"
     " AND (%(cursor_at)s::timestamptz IS NULL OR (at, id) < (%(cursor_at)s, %(cursor_id)s))"
     " ORDER BY at DESC, id DESC LIMIT %(limit)s"
 )
-_TOTALS = (
-    "SELECT count(*) AS requests, coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,"
+_SUMS: LiteralString = (
+    "count(*) AS requests, coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,"
     " coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,"
+    " coalesce(sum(cache_read_tokens), 0)::bigint AS cache_read_tokens,"
+    " coalesce(sum(cache_write_tokens), 0)::bigint AS cache_write_tokens,"
     " coalesce(sum(cost_usd_micros), 0)::bigint AS cost_usd_micros"
-    f" FROM usage_row WHERE {_FILTER}"
 )
+_TOTALS = f"SELECT {_SUMS} FROM usage_row WHERE {_FILTER}"
+_GROUPS_AT_MOST: Final = 10_000
+# In the order in which groups are sorted.
+_GROUPINGS: Final[dict[UsageGrouping, tuple[LiteralString, LiteralString]]] = {
+    "day": ("day", "(at AT TIME ZONE 'UTC')::date"),
+    "tenant": ("tenant_id", "tenant_id"),
+    "key": ("key_id", "key_id"),
+    "model": ("model", "model"),
+}
 
 
 class PostgresUsage:
-    """Implements UsageStore."""
+    """Implements UsageStore and UsageReports."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -86,6 +99,11 @@ class PostgresUsage:
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise InvalidRequest("A usage row is not one that the table takes.", detail=str(error)) from error
 
+    async def lost_remove(self, row_id: str) -> None:
+        """Removes the row of a lease that was not lost after all; the database lets no other row go."""
+        async with self._database.platform_transaction() as connection:
+            await connection.execute("DELETE FROM usage_row WHERE id = %s AND status = 'lost'", [row_id])
+
     async def usage_list(
         self,
         caller: Caller,
@@ -96,28 +114,56 @@ class PostgresUsage:
         key_id: str | None,
         cursor: str | None,
         limit: int,
+        status: UsageStatus | None = None,
     ) -> UsageReport:
         """Rows newest first, one page, and the totals of all pages."""
-        cursor_at, cursor_id = _place(cursor)
-        asked = {
-            "tenant": caller.tenant_id,
-            "after": after,
-            "before": before,
-            "model": model,
-            "key_id": key_id,
-            "cursor_at": cursor_at,
-            "cursor_id": cursor_id,
-            "limit": limit + 1,
-        }
+        wanted = UsageFilter(after, before, model, key_id, status)
         async with self._database.transaction(caller) as connection:
-            rows = await (await connection.execute(_LIST, asked)).fetchall()
-            totals = one(await (await connection.execute(_TOTALS, asked)).fetchone())
-        page = rows[:limit]
-        return UsageReport(
-            items=[_body(row) for row in page],
-            totals=UsageTotals(**totals),
-            next=_cursor(page[-1]["at"], page[-1]["id"]) if len(rows) > limit else None,
+            page = await _page(connection, caller, wanted, cursor, limit)
+            totals = one(await (await connection.execute(_TOTALS, _asked(caller.tenant_id, wanted))).fetchone())
+        return UsageReport(items=page.items, totals=UsageTotals(**totals), next=page.next)
+
+    async def usage_page(self, caller: Caller, wanted: UsageFilter, *, cursor: str | None, limit: int) -> UsagePage:
+        """Rows newest first, one page."""
+        async with self._database.transaction(caller) as connection:
+            return await _page(connection, caller, wanted, cursor, limit)
+
+    async def usage_groups(self, caller: Caller, wanted: UsageFilter, by: Collection[UsageGrouping]) -> UsageReport:
+        """Sums by day, tenant, key and model, as `by` has them, and over all."""
+        everywhere = "tenant" in by and Scope.TENANTS_ADMIN in caller.scopes
+        chosen = [_GROUPINGS[grouping] for grouping in _GROUPINGS if grouping in by]
+        places = ", ".join(str(place) for place in range(1, len(chosen) + 1))
+        names = ", ".join(f"{expression} AS {name}" for name, expression in chosen)
+        statement = (
+            f"SELECT {names}, {_SUMS} FROM usage_row WHERE {_FILTER}"
+            f" GROUP BY {places} ORDER BY {places} LIMIT {_GROUPS_AT_MOST + 1}"
         )
+        asked = _asked(None if everywhere else caller.tenant_id, wanted)
+        begun = self._database.platform_transaction() if everywhere else self._database.transaction(caller)
+        async with begun as connection:
+            groups = await (await connection.execute(statement, asked)).fetchall()
+            totals = one(await (await connection.execute(_TOTALS, asked)).fetchone())
+        if len(groups) > _GROUPS_AT_MOST:
+            raise InvalidRequest(
+                f"There are more than {_GROUPS_AT_MOST} groups: ask for a shorter time with after and before, "
+                "or group by less."
+            )
+        return UsageReport(items=[], totals=UsageTotals(**totals), groups=[UsageGroup(**group) for group in groups])
+
+
+async def _page(
+    connection: Connection, caller: Caller, wanted: UsageFilter, cursor: str | None, limit: int
+) -> UsagePage:
+    cursor_at, cursor_id = _place(cursor)
+    asked = _asked(caller.tenant_id, wanted) | {"cursor_at": cursor_at, "cursor_id": cursor_id, "limit": limit + 1}
+    rows = await (await connection.execute(_LIST, asked)).fetchall()
+    page = rows[:limit]
+    following = _cursor(page[-1]["at"], page[-1]["id"]) if len(rows) > limit else None
+    return UsagePage([_body(row) for row in page], following)
+
+
+def _asked(tenant_id: str | None, wanted: UsageFilter) -> dict[str, Any]:
+    return {"tenant": tenant_id, **asdict(wanted)}
 
 
 def _body(row: Mapping[str, Any]) -> UsageRowBody:

@@ -28,8 +28,12 @@ def upgrade() -> None:
         " DROP CONSTRAINT usage_row_pkey,"
         " ADD PRIMARY KEY (id)"
     )
-    # A batch of the journal goes over tenants. Nobody may change a row or remove it.
+    # A batch of the journal goes over tenants. Nobody may change a row; none is removed but that of a lease which was
+    # taken for lost and was not.
     op.execute("CREATE POLICY platform ON usage_row TO slipway_platform USING (true) WITH CHECK (true)")
-    op.execute("GRANT SELECT, INSERT ON usage_row TO slipway_platform")
+    op.execute("GRANT SELECT, INSERT, DELETE ON usage_row TO slipway_platform")
+    op.execute(
+        "CREATE POLICY lost_only ON usage_row AS RESTRICTIVE FOR DELETE TO slipway_platform USING (status = 'lost')"
+    )
     # Reports over all tenants by time.
     op.execute("CREATE INDEX usage_row_by_day ON usage_row USING brin (at)")
