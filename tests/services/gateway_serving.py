@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 
 from slipway.app.assembly import assemble
+from slipway.app.heads import BoundedHeads
 from slipway.app.probes import Readiness
 from slipway.base.callers import ADMIN_SCOPES, Caller, Scope
 from slipway.base.clock import SystemClock
@@ -25,14 +26,17 @@ from slipway.runtime.objects.stores import open_objects
 from slipway.runtime.part import Foundation, Part
 from slipway.runtime.postgres import EmbeddedAddresses
 from slipway.runtime.settings import Settings
-from slipway.services.gateway.adapter_openai import Deadlines
+from slipway.runtime.outbound import Deadlines
+from slipway.services.gateway.attempts import Policy
 from slipway.services.gateway.wiring import wire
 from tests.services.provider_simulator import KEY
 from tests.services.simulator_bedrock import ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY
 
 SECRETS = [b"a secret of this test run, 32 bytes"]
 TOKENS = InternalTokens(SECRETS)
-DEADLINES = Deadlines(connect_s=1.0, first_byte_s=0.5, total_s=2.0, attempts=3, backoff_s=0.01)
+DEADLINES = Deadlines(connect_s=1.0, first_byte_s=0.5, total_s=2.0)
+POLICY = Policy(attempts=3, backoff_s=0.01)
+NEVER_OPENS = 10**9  # failures: tests share their models
 MODELS = (
     *("plain", "slow", "unnumbered", "roleless", "uncounted", "recovers", "midway", "cut", "stalls", "silent"),
     *("rate-limited", "no-money", "broken", "overloaded", "strict", "redirect", "not-json", "wrong-key"),
@@ -138,7 +142,7 @@ def served_gateway(
     @contextlib.asynccontextmanager
     async def gateway(url: str):
         database = await Database.open(postgres.app_url, max_connections=5)
-        part = wire(foundation(home, postgres, database, models, url), secret=secret, deadlines=DEADLINES)
+        part = wire(foundation(home, postgres, database, models, url), secret=secret, deadlines=DEADLINES, policy=POLICY, failures=NEVER_OPENS)
         parts.append(part)
         readiness = Readiness([part], {})
         readiness.started = True
@@ -200,7 +204,7 @@ def _serving(make) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]:
         async with make(url) as app:
             config = uvicorn.Config(
                 app,
-                http="httptools",
+                http=BoundedHeads,
                 ws="none",
                 lifespan="off",
                 access_log=False,

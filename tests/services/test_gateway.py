@@ -136,7 +136,7 @@ def test_what_we_do_not_know_reaches_the_provider_and_the_platforms_key_with_it(
     extra = {"top_p": 0.3, "response_format": {"type": "json_object"}, "parallel_tool_calls": False, "x_new": [1, {}]}
     assert ask(client, model="plain", **extra).status_code == 200
     sent, headers = simulator.seen.requests[-1], simulator.seen.headers[-1]
-    assert sent == {"messages": QUESTION, "model": "plain", "stream": False, **extra}
+    assert sent == {"messages": QUESTION, "model": "plain", **extra}
     assert headers["authorization"] == f"Bearer {KEY}"
     assert "x-api-key" not in headers and "cookie" not in headers
 

@@ -1,13 +1,16 @@
 """What a connection may cost before it has asked for anything: the server's HTTP protocol with a bound on heads.
 
 uvicorn on httptools waits for the head of a request for as long as it takes, and keeps all of it. Anybody who can
-connect could hold connections without end, or fill the memory with one header; no credential is looked at before.
+connect could hold connections without end, or fill the memory with one header; no credential is looked at before. It
+also tells hot routes of a client that is gone, for which others have a task and a queue (`runtime/http/cancellation`).
 """
 
 import asyncio
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from slipway.runtime.http.cancellation import CONNECTION
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # tokens take 16 KiB at most; one read of the socket may come on top
 HEAD_TIMEOUT_S: Final = 10.0
@@ -23,6 +26,20 @@ class BoundedHeads(HttpToolsProtocol):
         self._head_bytes = 0  # since the parser last made anything of what came
         self._in_message = False
         self._timer: asyncio.TimerHandle | None = None
+        self._work: set[asyncio.Task[None]] = set()
+
+    def cancel_when_lost(self, work: "asyncio.Task[None]") -> None:
+        """Cancels `work`, a request's task, as soon as the client is gone before its answer is complete."""
+        self._work.add(work)
+
+    def is_lost(self) -> bool:
+        """Whether the client is gone."""
+        return self.parser is None
+
+    def on_message_begin(self) -> None:
+        """A request begins; its application may ask to be cancelled with its connection."""
+        super().on_message_begin()
+        self.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait for the first head."""
@@ -30,9 +47,12 @@ class BoundedHeads(HttpToolsProtocol):
         self._timer = self.loop.call_later(self.head_timeout_s, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the wait."""
+        """Ends the wait, and the work for a client that is gone."""
         self._stop_waiting()
         super().connection_lost(exc)
+        for work in self._work:
+            work.cancel()
+        self._work.clear()
 
     def data_received(self, data: bytes) -> None:
         """Counts what is not a body, and waits anew when it is not a whole head either."""
@@ -64,6 +84,11 @@ class BoundedHeads(HttpToolsProtocol):
         """The next head may come."""
         self._head_bytes, self._in_message = 0, False
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """What the application still has to tidy up may finish."""
+        self._work.clear()
+        super().on_response_complete()
 
     def _stop_waiting(self) -> None:
         if self._timer is not None:

@@ -63,6 +63,10 @@ class Settings(BaseModel):
         default="interval",
         description="What a journal keeps when the machine goes down: no promise, all but a second, everything.",
     )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis for shared limits and budget leases; each process keeps its own limits without it.",
+    )
     drain_timeout_s: float = Field(default=20.0, gt=0, description="How long requests may finish after SIGTERM.")
     ingestion_workers: int = Field(
         default=20, ge=0, le=64, description="Documents this process ingests at a time, three quarters for one tenant."

@@ -77,6 +77,11 @@ def close_traces() -> None:
         _Tracing.provider = _Tracing.tracer = None
 
 
+def is_tracing() -> bool:
+    """Whether spans are made."""
+    return _Tracing.tracer is not None
+
+
 @contextmanager
 def server_span(scope: MutableMapping[str, Any]) -> Iterator[FinishSpan]:
     """A span around one request that goes on the caller's trace; costs nothing when tracing is off."""

@@ -8,11 +8,36 @@ client that stops in the middle of its body counts as gone too.
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+CONNECTION: Final = "slipway.connection"  # where a scope carries the connection, when it can tell of its end
 BODY_PAUSE_S: Final = 30.0  # between two pieces of a body; arbitrary, above what a bad mobile network needs
+
+
+class Connection(Protocol):
+    """A connection that ends work when its client is gone."""
+
+    def cancel_when_lost(self, work: "asyncio.Task[None]") -> None: ...
+
+    def is_lost(self) -> bool: ...
+
+
+async def cancelled_with_client(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Runs a hot route: `CancelOnDisconnect` without its task and queue, where the connection itself tells its end."""
+    connection: Connection | None = scope.get(CONNECTION)
+    if connection is None:
+        await CancelOnDisconnect(app)(scope, receive, send)
+        return
+    work = asyncio.current_task()
+    assert work is not None, "a server runs each request in a task"
+    connection.cancel_when_lost(work)
+    try:
+        await app(scope, receive, send)
+    except asyncio.CancelledError:
+        if not connection.is_lost():
+            raise
 
 
 class CancelOnDisconnect:

@@ -10,7 +10,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from slipway.base.ids import new_id
-from slipway.runtime.telemetry import server_span
+from slipway.runtime.http.cancellation import cancelled_with_client
+from slipway.runtime.telemetry import is_tracing, server_span
 
 _log = logging.getLogger("slipway.access")
 
@@ -25,6 +26,46 @@ _OPEN = Gauge("slipway_http_requests_open", "Requests being worked on.")
 _GIVEN_ID: Final = re.compile(rb"^[A-Za-z0-9_\-]{8,64}$")
 _CLIENT_GONE: Final = 499  # nginx's number for a client that closed before the answer began
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+async def observed_hot(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Runs a hot route: an id, metrics and a span as `Observed` gives them, and no log line, which costs as much as the
+    whole route; what a gateway served stands in its usage rows.
+    """
+    scope.setdefault("state", {})["request_id"] = new_id("req")
+    status = _CLIENT_GONE
+
+    async def observed_send(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        await send(message)
+
+    started_s = time.perf_counter()
+    if is_tracing():
+        with server_span(scope) as finish_span:
+            try:
+                await cancelled_with_client(app, scope, receive, observed_send)
+            finally:
+                finish_span(_route_of(scope), status)
+                _count(scope, status, time.perf_counter() - started_s)
+        return
+    try:
+        await cancelled_with_client(app, scope, receive, observed_send)
+    finally:
+        _count(scope, status, time.perf_counter() - started_s)
+
+
+_children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+
+
+def _count(scope: Scope, status: int, took_s: float) -> None:
+    key = (scope["method"], scope["slipway.route"], status)
+    children = _children.get(key)
+    if children is None:
+        children = _children[key] = (_REQUESTS.labels(*key), _SECONDS.labels(*key[:2]))
+    children[0].inc()
+    children[1].observe(took_s)
 
 
 class Observed:

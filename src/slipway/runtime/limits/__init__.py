@@ -2,5 +2,6 @@
 
 from slipway.runtime.limits.limit import Limit, Limiter, Verdict
 from slipway.runtime.limits.local import LocalLimiter
+from slipway.runtime.limits.shared import RedisLimiter
 
-__all__ = ["Limit", "Limiter", "LocalLimiter", "Verdict"]
+__all__ = ["Limit", "Limiter", "LocalLimiter", "RedisLimiter", "Verdict"]

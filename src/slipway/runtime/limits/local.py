@@ -1,10 +1,10 @@
 """Rate limits of this process alone: a dictionary of arrival times, at most so many."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
+from slipway.base.clock import Clock, SystemClock
 from slipway.runtime.limits.limit import Limit, Verdict
 
 _LOOKED_AT: Final = 16  # keys, oldest first, before one that still counts is forgotten; arbitrary
@@ -13,10 +13,10 @@ _LOOKED_AT: Final = 16  # keys, oldest first, before one that still counts is fo
 class LocalLimiter:
     """Implements Limiter. A key that is full again may be forgotten at any time; beyond `max_keys` any may be."""
 
-    def __init__(self, *, max_keys: int = 100_000, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Clock | None = None, *, max_keys: int = 100_000) -> None:
         self._arrivals: dict[str, float] = {}
         self._max_keys = max_keys
-        self._monotonic_s = monotonic_s
+        self._monotonic_s = (clock or SystemClock()).monotonic_s
 
     async def acquire(self, limits: Sequence[Limit]) -> Verdict:
         """As `acquire_now`."""

@@ -39,13 +39,13 @@ class Outbound:
     def __init__(self, base_url: str, *, bounds: Bounds | None = None, tls: ssl.SSLContext | None = None) -> None:
         """`base_url` is http(s); its path stands before every path, its query after. Raises Misconfigured."""
         parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not base_url.isascii():
             raise Misconfigured(f"{base_url[:200]!r} is not an http(s) address.")
         self._secure = parts.scheme == "https"
         self._tls = tls
         self._host = parts.hostname
         self._port = parts.port or (443 if self._secure else 80)
-        self._authority = parts.netloc.rpartition("@")[2].encode("idna" if not parts.netloc.isascii() else "ascii")
+        self._authority = parts.netloc.rpartition("@")[2].encode()
         self._prefix = parts.path.rstrip("/").encode()
         self._query = parts.query.encode()
         self._bounds = bounds or Bounds()
@@ -123,7 +123,7 @@ class Outbound:
         return connection, call
 
     def _head(self, path: str, headers: Headers) -> bytes:
-        key = (path, headers) if type(headers) is tuple else None
+        key = (path, headers) if isinstance(headers, tuple) else None
         if key is not None:
             known = self._heads.get(key)
             if known is not None:

@@ -20,17 +20,10 @@ from slipway.base.callers import Caller
 from slipway.base.clock import Clock
 from slipway.base.errors import Unavailable
 from slipway.base.ids import new_id
+from slipway.manifest.sections.models import EXTRACTIVE
 from slipway.services.gateway.extractive import Answer
 from slipway.services.gateway.minilm import Embedded
-from slipway.services.gateway.models import (
-    ChatRequest,
-    Completion,
-    EmbeddingRequest,
-    Embeddings,
-    Encoding,
-    InvalidParameter,
-    Tokens,
-)
+from slipway.services.gateway.models import EmbeddingRequest, Embeddings, Encoding, InvalidParameter, WireName
 
 PIECE_TEXTS: Final = 32
 _SHORT_TEXTS, _SHORT_CHARACTERS = 4, 8_000  # some 0.1 s of one core at most
@@ -120,6 +113,9 @@ def encoded(vector: NDArray[np.float32], encoding: Encoding) -> bytes:
 class EmbeddedAnswers:
     """Implements ChatProvider with the extractive answerer."""
 
+    wire: WireName = "openai"
+    model_id = EXTRACTIVE
+
     def __init__(self, answerer: Answerer, clock: Clock) -> None:
         self._answerer = answerer
         self._clock = clock
@@ -130,41 +126,50 @@ class EmbeddedAnswers:
         """Ends the threads after what they are doing."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def complete(self, caller: Caller, request: ChatRequest) -> Completion:
+    async def complete(self, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
         """An answer of quotes."""
-        answer = await self._answer(request)
+        answer = await self._answer(body)
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
-        body = {**self._head("chat.completion"), "choices": [choice]}
-        return Completion(body, Tokens(answer.prompt_tokens, answer.completion_tokens))
+        return {**self._head("chat.completion"), "choices": [choice], "usage": _usage(answer)}
 
-    async def stream(self, caller: Caller, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def stream(self, caller: Caller, body: dict[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The same answer, word by word."""
-        answer = await self._answer(request)
+        answer = await self._answer(body)
         head = self._head("chat.completion.chunk")
-        yield _chunk(head, {"role": "assistant", "content": ""})
+        yield [_chunk(head, {"role": "assistant", "content": ""})]
         for piece in answer.pieces:
-            yield _chunk(head, {"content": piece})
-        yield _chunk(head, {}, answer.finish_reason)
-        usage = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens}
-        yield {**head, "choices": [], "usage": usage}
+            yield [_chunk(head, {"content": piece})]
+        yield [_chunk(head, {}, answer.finish_reason), {**head, "choices": [], "usage": _usage(answer)}]
 
-    async def _answer(self, request: ChatRequest) -> Answer:
+    def redacted(self, text: str) -> str:
+        """There is no secret."""
+        return text
+
+    async def count_tokens(self, caller: Caller, body: dict[str, Any]) -> int | None:
+        """None: its prompt is counted once it is answered."""
+        return None
+
+    async def _answer(self, body: Mapping[str, Any]) -> Answer:
         for param, (allowed, sentence) in _REFUSED.items():
-            if not allowed(request.body.get(param)):
-                raise InvalidParameter(param, f"The model {request.model!r} {sentence}.")
+            if not allowed(body.get(param)):
+                raise InvalidParameter(param, f"The model {self.model_id!r} {sentence}.")
         if self._waiting >= _MAX_WAITING_ANSWERS:
             raise Unavailable("Too many questions wait for this model: try again shortly.", retry_after_s=2.0)
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._answerer.answer, request.body["messages"])
+            return await loop.run_in_executor(self._threads, self._answerer.answer, body["messages"])
         finally:
             self._waiting -= 1
 
     def _head(self, kind: str) -> dict[str, Any]:
         created = int(self._clock.now().timestamp())
         return {"id": new_id("chatcmpl").replace("_", "-"), "object": kind, "created": created, "model": ""}
+
+
+def _usage(answer: Answer) -> dict[str, int]:
+    return {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens}
 
 
 def _chunk(head: Mapping[str, Any], delta: Mapping[str, Any], finish_reason: str | None = None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -14,6 +14,7 @@ from slipway.api.usage import UsageRow as UsageRowBody
 from slipway.base.callers import Caller, Scope
 from slipway.base.errors import InvalidRequest
 from slipway.runtime.database import Connection, Database, one
+from slipway.services.gateway.lease_models import Account
 from slipway.services.gateway.usage_models import UsageFilter, UsagePage
 
 # Of the table; `row_json` writes them.
@@ -103,6 +104,21 @@ class PostgresUsage:
         """Removes the row of a lease that was not lost after all; the database lets no other row go."""
         async with self._database.platform_transaction() as connection:
             await connection.execute("DELETE FROM usage_row WHERE id = %s AND status = 'lost'", [row_id])
+
+    async def spent_of(self, account: Account) -> int:
+        """What the rows of an account's month say was spent of it: where a store of leases lost its memory."""
+        _, owner, unit, month = account.key.split(":")
+        began = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+        key_id = owner.partition("/")[2] or None
+        column = "cost_usd_micros" if unit == "usd_micros" else "charged_tokens"
+        owner_caller = Caller(account.tenant_id, "budgets", frozenset())
+        async with self._database.transaction(owner_caller) as connection:
+            cursor = await connection.execute(
+                f"SELECT coalesce(sum({column}), 0)::bigint AS spent FROM usage_row WHERE tenant_id = %(tenant)s"
+                " AND at >= %(began)s AND at < %(ended)s AND (%(key_id)s::text IS NULL OR key_id = %(key_id)s)",
+                {"tenant": account.tenant_id, "began": began, "ended": account.resets_at, "key_id": key_id},
+            )
+            return int(one(await cursor.fetchone())["spent"])
 
     async def usage_list(
         self,

@@ -19,6 +19,10 @@ class PostgresLeases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def lease_epoch(self) -> int:
+        """Always the same: PostgreSQL does not forget."""
+        return 0
+
     async def lease_sync(self, ask: Ask) -> State:
         """One call of the function of that name."""
         parameters = _account(ask.account, ask.holder) | {

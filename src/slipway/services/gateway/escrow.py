@@ -18,7 +18,7 @@ from typing import Final
 from slipway.base.clock import Clock
 from slipway.base.errors import BudgetExceeded, Conflict, SlipwayError, Unavailable
 from slipway.base.ids import new_id
-from slipway.services.gateway.lease_models import Account, Ask, State
+from slipway.services.gateway.lease_models import Account, Ask, Settling, State
 from slipway.services.gateway.lease_ports import LeaseStore
 
 _SYNC_TIMEOUT_S: Final = 2.0  # a store that is slower is away: its answer may still count, and is repeated
@@ -130,6 +130,7 @@ class Escrow:
         self._leases: dict[str, _Lease] = {}
         self._ending: dict[str, _Lease] = {}  # of past periods, until the store has closed them
         self._ended: set[str] = set()
+        self._epoch: int | None = None
         self._quiet = asyncio.Semaphore(_QUIET_SYNCS)
 
     def try_hold(self, account: Account, amount: int) -> bool:
@@ -194,6 +195,7 @@ class Escrow:
         """Reports, renews, takes ahead and gives back, until it is cancelled."""
         while True:
             await asyncio.sleep(self._heartbeat_s)
+            await self._look()
             self._beat()
 
     async def close(self) -> None:
@@ -235,6 +237,19 @@ class Escrow:
         for lease in self._ending.values():
             if lease.task is None or lease.task.done():
                 lease.task = asyncio.get_running_loop().create_task(self._end_past(lease))
+
+    async def _look(self) -> None:
+        """When the store has lost its memory it learns again what is held, all of it."""
+        try:
+            async with asyncio.timeout(_SYNC_TIMEOUT_S):
+                epoch = await self._store.lease_epoch()
+        except (SlipwayError, TimeoutError):
+            return
+        if self._epoch is not None and epoch != self._epoch:
+            for lease in self._leases.values():
+                lease.urgent = True
+                self._kick(lease)
+        self._epoch = epoch
 
     def _is_due(self, lease: _Lease, now_s: float) -> bool:
         if lease.spent != lease.reported or lease.rest != 0 or lease.recalled:
@@ -354,7 +369,7 @@ class Escrow:
         """Budgets fail closed: who waits for a store that is away is told so."""
         now_s = self._monotonic_s()
         for waiter in present:
-            if waiter.granted.done() or (isinstance(error, Conflict) and now_s < waiter.deadline_s):
+            if waiter.granted.done() or (isinstance(error, Conflict | Settling) and now_s < waiter.deadline_s):
                 continue
             lease.waiters.remove(waiter)
             waiter.granted.set_exception(

@@ -1,9 +1,8 @@
-"""`POST /v1/chat/completions`, plain and streamed, on bare ASGI.
+"""`POST /v1/chat/completions` and `POST /v1/messages`, plain and streamed, on bare ASGI.
 
-Budget: what `hot_http` states, and 15 µs of CPU a stream event; 8 µs on 2026-11-21, by hand (ADR 8), without the
-provider's connection. A chunk is parsed once and written once, and a slow client holds back its own provider only.
-Whoever stops reading ends the call: the cancellation that the HTTP layer sends closes the stream of chunks, and that
-closes the provider's connection.
+Budget: what `hot_http` states, and 15 µs of CPU a stream event, held by `bench/gateway`. An event is parsed once and
+written once, and a slow client holds back its own provider only. Whoever stops reading ends the call: the cancellation
+that the HTTP layer sends closes the stream of events, and that closes the provider's connection.
 """
 
 from contextlib import aclosing
@@ -13,8 +12,11 @@ from slipway.base.errors import as_ours
 from slipway.runtime.http.problems import log_error
 from slipway.services.gateway.hot_http import Exchange, Handler
 from slipway.services.gateway.models import ChatRequest
+from slipway.services.gateway.relay import caller_error_event
 from slipway.services.gateway.service import Gateway
-from slipway.services.gateway.wire import DONE, chat_request, dumped, error_body, event, json_object
+from slipway.services.gateway.wire import chat_request, json_object
+from slipway.services.gateway.wire_anthropic_request import anthropic_request
+from slipway.services.gateway.wire_errors import json_bytes
 
 _STREAM_HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -24,31 +26,59 @@ _STREAM_HEADERS: Final = (
 
 
 def chat_handler(gateway: Gateway) -> Handler:
-    """Answers chat completions with `gateway`."""
+    """Answers OpenAI's chat completions."""
 
     async def handle(exchange: Exchange) -> None:
-        request = chat_request(json_object(await exchange.body()))
-        if request.stream:
-            await _stream(gateway, exchange, request)
-            return
-        body, cost_usd_micros = await gateway.complete(exchange.caller, exchange.request_id, request)
-        cost = (b"x-slipway-cost-usd-micros", str(cost_usd_micros).encode())
-        await exchange.answer(dumped(body), (cost,))
+        content = await exchange.body()
+        request = chat_request(json_object(content), len(content))
+        await _answered(gateway, exchange, request)
 
     return handle
 
 
+def messages_handler(gateway: Gateway) -> Handler:
+    """Answers Anthropic's messages."""
+
+    async def handle(exchange: Exchange) -> None:
+        content = await exchange.body()
+        request = anthropic_request(json_object(content), len(content))
+        await _answered(gateway, exchange, request)
+
+    return handle
+
+
+def count_tokens_handler(gateway: Gateway) -> Handler:
+    """Answers how many tokens a message would have."""
+
+    async def handle(exchange: Exchange) -> None:
+        content = await exchange.body()
+        request = anthropic_request(json_object(content), len(content), counting=True)
+        counted, estimated = await gateway.count_tokens(exchange.caller, exchange.terms, exchange.request_id, request)
+        note = ((b"x-slipway-estimated", b"true"),) if estimated else ()
+        await exchange.answer(b'{"input_tokens":%d}' % counted, note)
+
+    return handle
+
+
+async def _answered(gateway: Gateway, exchange: Exchange, request: ChatRequest) -> None:
+    if request.stream:
+        await _stream(gateway, exchange, request)
+        return
+    body, cost_usd_micros = await gateway.complete(exchange.caller, exchange.terms, exchange.request_id, request)
+    await exchange.answer(json_bytes(body), ((b"x-slipway-cost-usd-micros", b"%d" % cost_usd_micros),))
+
+
 async def _stream(gateway: Gateway, exchange: Exchange, request: ChatRequest) -> None:
-    async with aclosing(gateway.stream(exchange.caller, exchange.request_id, request)) as chunks:
-        # The first chunk before the head: until it is there an error still has a status of its own.
-        first = await anext(chunks)
+    async with aclosing(gateway.stream(exchange.caller, exchange.terms, exchange.request_id, request)) as pieces:
+        # The first event before the head: until it is there an error still has a status of its own.
+        first = await anext(pieces)
         await exchange.start(_STREAM_HEADERS)
         try:
-            await exchange.piece(event(first))
-            async for chunk in chunks:
-                await exchange.piece(event(chunk))
+            await exchange.piece(first)
+            async for piece in pieces:
+                await exchange.piece(piece)
         except Exception as error:  # noqa: BLE001 - a defect of ours must not end the stream in silence
             log_error(error, exchange.request_id)
-            await exchange.piece(event(error_body(as_ours(error))), last=True)
+            await exchange.piece(caller_error_event(request.wire, as_ours(error), exchange.request_id), last=True)
             return
-        await exchange.piece(DONE, last=True)
+        await exchange.piece(b"", last=True)

@@ -14,9 +14,9 @@ def embeddings_handler(gateway: Gateway) -> Handler:
     async def handle(exchange: Exchange) -> None:
         request = embedding_request(json_object(await exchange.body()))
         model, embeddings, prompt_tokens, cost_usd_micros = await gateway.embed(
-            exchange.caller, exchange.request_id, request
+            exchange.caller, exchange.terms, exchange.request_id, request
         )
-        cost = (b"x-slipway-cost-usd-micros", str(cost_usd_micros).encode())
+        cost = (b"x-slipway-cost-usd-micros", b"%d" % cost_usd_micros)
         await exchange.answer(embeddings_body(model, embeddings, prompt_tokens, cost_usd_micros), (cost,))
 
     return handle

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from slipway.base.errors import Unavailable
+
 Unit = Literal["usd_micros", "tokens"]
+
+
+class Settling(Unavailable):
+    """The store has lost its memory and waits for its holders to say what they hold: it passes within seconds."""
+
+    def __init__(self) -> None:
+        super().__init__("The store of budgets is recovering: try again shortly.", retry_after_s=1.0)
 
 
 @dataclass(frozen=True, slots=True)

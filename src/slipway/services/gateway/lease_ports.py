@@ -14,6 +14,10 @@ from slipway.services.gateway.lease_models import Account, Ask, LostLease, Stand
 class LeaseStore(Protocol):
     """Grants slices of budgets."""
 
+    async def lease_epoch(self) -> int:
+        """Another number each time the store has lost its memory: holders then sync every lease at once."""
+        ...
+
     async def lease_sync(self, ask: Ask) -> State:
         """Reports what was spent, gives back, asks for more, and puts off the lease's expiry.
 

@@ -18,6 +18,7 @@ Status = Literal["ok", "error", "cancelled", "unknown", "lost"]
 CostBasis = Literal["counted", "bound"]
 Charge = tuple[str, int]  # an account of a budget, and an amount in its unit
 Encoding = Literal["float", "base64"]
+CallerWire = Literal["openai", "anthropic"]
 WireName = Literal["openai", "anthropic", "converse"]
 
 
@@ -131,20 +132,14 @@ FREE = Price()
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat completion that the wire has checked: `body` is the caller's, with every key it sent."""
+    """A chat that its wire has checked: `body` is the caller's, with every key it sent, `size_bytes` long."""
 
+    wire: CallerWire
     model: str
     body: Mapping[str, Any]
+    size_bytes: int
     stream: bool = False
     include_usage: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A provider's `chat.completion` object; `tokens` is None when it gave no count."""
-
-    body: dict[str, Any]
-    tokens: Tokens | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,21 +10,44 @@ from typing import Any, Protocol
 
 from slipway.api.usage import UsageReport
 from slipway.base.callers import Caller
-from slipway.services.gateway.models import ChatRequest, Completion, EmbeddingRequest, Embeddings, UsageRow
+from slipway.services.gateway.models import (
+    EmbeddingRequest,
+    Embeddings,
+    Opening,
+    UsageRow,
+    WireName,
+)
 
 
 class ChatProvider(Protocol):
-    """Answers chat completions in OpenAI's terms."""
+    """Answers chats in the terms of its own wire; `model_id` is its own name of the model."""
 
-    async def complete(self, caller: Caller, request: ChatRequest) -> Completion:
-        """The whole answer. Raises InvalidRequest, LimitExceeded, UpstreamFailed, Unavailable, DeadlineExceeded."""
+    @property
+    def wire(self) -> WireName: ...
+    @property
+    def model_id(self) -> str: ...
+
+    async def complete(self, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
+        """The whole answer.
+
+        Raises InvalidRequest, TooLarge, LimitExceeded, UpstreamFailed, Unavailable, DeadlineExceeded; those whose
+        `effect_unknown` is set may have been charged.
+        """
         ...
 
-    def stream(self, caller: Caller, request: ChatRequest) -> AsyncGenerator[dict[str, Any], None]:
-        """The answer as `chat.completion.chunk` objects, with usage in one of them where the provider counts.
+    def stream(self, caller: Caller, body: dict[str, Any]) -> AsyncGenerator[Sequence[dict[str, Any]], None]:
+        """The events of an answer, as many at a time as have come.
 
-        It ends only after a complete answer and raises otherwise. Closing it ends the call at the provider.
+        It ends where the provider's stream ends, whole or not, and raises as `complete`. Closing it ends the call.
         """
+        ...
+
+    def redacted(self, text: str) -> str:
+        """A provider's words without this platform's secret in them."""
+        ...
+
+    async def count_tokens(self, caller: Caller, body: dict[str, Any]) -> int | None:
+        """Tokens of the prompt as the provider counts them before it answers; None when it offers no such count."""
         ...
 
 
@@ -37,14 +60,26 @@ class EmbeddingProvider(Protocol):
 
 
 class UsageLog(Protocol):
-    """Takes one row for each accepted request and never loses it."""
+    """Keeps one row for each accepted request and never loses it."""
 
-    def admit(self) -> None:
-        """Takes a place for one row before the request is served; raises Unavailable when there is none left."""
+    @property
+    def must_sync(self) -> bool:
+        """Whether `synced` is to be awaited before a provider is called."""
         ...
 
-    def record(self, row: UsageRow) -> None:
-        """Fills a place that was taken. Returns at once."""
+    def open(self, opening: Opening) -> None:
+        """Keeps what is known before the provider is called, in place of what was kept for this request before.
+
+        Raises StorageFull or Unavailable: then the request must not be served.
+        """
+        ...
+
+    async def synced(self) -> None:
+        """Returns once what was opened outlives the machine. Raises Unavailable."""
+        ...
+
+    def close(self, row: UsageRow) -> None:
+        """Keeps the row of an opened request, once. Never raises."""
         ...
 
 

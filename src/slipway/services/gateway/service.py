@@ -1,187 +1,276 @@
-"""One accepted request from its model to its usage row: choice, fallback before the first byte, tokens, cost, row.
+"""One accepted request from its model to its usage row: budgets, attempts, fallback before the first byte, cost.
 
-The hot routes call it with a verified caller and a checked request. A request is accepted once its model is known and a
-place in the usage log is taken; from then on exactly one row is recorded, however it ends.
+The hot routes call it with a verified caller and a checked request. A request is accepted once its model is known, its
+budgets hold its bound and its opening is in the usage log; from then on exactly one row is recorded, however it ends.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from slipway.base.callers import Caller
-from slipway.base.clock import Clock
 from slipway.base.errors import SlipwayError, UpstreamFailed
-from slipway.services.gateway.chunks import ChunkStream, usage_body
+from slipway.runtime.limits import Limit
+from slipway.services.gateway.account import Account, Books, Demand, bounded
+from slipway.services.gateway.admission import Admission, Terms
+from slipway.services.gateway.attempts import Attempts, Policy
+from slipway.services.gateway.bounds import Bound, capped, chat_bound, embedding_bound
 from slipway.services.gateway.directory import Directory, ServedModel
 from slipway.services.gateway.models import (
     ChatRequest,
     EmbeddingRequest,
     Embeddings,
+    InvalidParameter,
     Operation,
-    Status,
     Tokens,
-    UsageRow,
 )
-from slipway.services.gateway.ports import ChatProvider, EmbeddingProvider, UsageLog
+from slipway.services.gateway.ports import ChatProvider, EmbeddingProvider
+from slipway.services.gateway.prices import UNPRICED
+from slipway.services.gateway.relay import StreamRelay, answer_for, provider_body, stream_relay, with_usage
 from slipway.services.gateway.wire import text_length
 
 _CHARACTERS_PER_TOKEN: Final = 4  # OpenAI's own rule of thumb for English
+_NOTHING: Final = Tokens(0)
+_OPERATIONS: Final[Mapping[str, Operation]] = {"openai": "chat.completions", "anthropic": "messages"}
 Answer = TypeVar("Answer")
 
 
-class Account:
-    """The usage row of one accepted request while it is being written."""
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """A request on its way: who may answer, its account, and what it took of limits by the minute."""
 
-    def __init__(
-        self, log: UsageLog, clock: Clock, caller: Caller, request_id: str, operation: Operation, asked: str
-    ) -> None:
-        log.admit()
-        self._log, self._clock = log, clock
-        self._caller, self._request_id = caller, request_id
-        self._operation: Operation = operation
-        self._asked = asked
-        self._at: datetime = clock.now()
-        self._started_s = clock.monotonic_s()
-        self._ttft_ms: int | None = None
-        self._open = True
-
-    def first_byte(self) -> None:
-        """Notes that the answer begins."""
-        if self._ttft_ms is None:
-            self._ttft_ms = self._elapsed_ms()
-
-    def close(self, model: ServedModel, tokens: Tokens, status: Status, error_code: str | None = None) -> int:
-        """Records the row, once, and returns its cost in micro-dollars."""
-        cost_usd_micros = model.price.cost_usd_micros(tokens)
-        if self._open:
-            self._open = False
-            self._log.record(
-                UsageRow(
-                    request_id=self._request_id,
-                    caller=self._caller,
-                    at=self._at,
-                    operation=self._operation,
-                    requested_model=self._asked,
-                    model=model.name,
-                    provider=model.provider,
-                    tokens=tokens,
-                    cost_usd_micros=cost_usd_micros,
-                    latency_ms=self._elapsed_ms(),
-                    ttft_ms=self._ttft_ms,
-                    status=status,
-                    error_code=error_code,
-                )
-            )
-        return cost_usd_micros
-
-    def fail(self, model: ServedModel, error: BaseException, tokens: Tokens) -> None:
-        """Records how it ended without an answer: cancelled when nobody waits any more, else with the error's code."""
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            self.close(model, tokens, "cancelled")
-        else:
-            self.close(model, tokens, "error", error.code if isinstance(error, SlipwayError) else "internal")
-
-    def _elapsed_ms(self) -> int:
-        return round((self._clock.monotonic_s() - self._started_s) * 1000)
+    models: Sequence[ServedModel]
+    account: Account
+    taken: tuple[Limit, ...]
+    cap_tokens: int | None
 
 
 class Gateway:
     """Serves requests with the models of a directory and accounts for each."""
 
-    def __init__(self, directory: Directory, log: UsageLog, clock: Clock) -> None:
+    def __init__(self, directory: Directory, books: Books, admission: Admission, policy: Policy) -> None:
         self.directory = directory
-        self._log = log
-        self._clock = clock
+        self.admission = admission
+        self._books = books
+        self._policy = policy
 
-    async def complete(self, caller: Caller, request_id: str, request: ChatRequest) -> tuple[dict[str, Any], int]:
-        """A whole `chat.completion` and its cost in micro-dollars. Raises what the last model tried raised."""
-        models = self.directory.candidates(request.model, "chat.completions")
-        account = Account(self._log, self._clock, caller, request_id, "chat.completions", request.model)
+    async def complete(
+        self, caller: Caller, terms: Terms, request_id: str, request: ChatRequest
+    ) -> tuple[dict[str, Any], int]:
+        """A whole answer on the caller's wire and its cost in micro-dollars. Raises what the last attempt raised."""
+        accepted = await self._chat_accepted(caller, terms, request_id, request)
 
         async def ask(model: ServedModel) -> tuple[dict[str, Any], int]:
-            completion = await _chat(model).complete(caller, replace(request, model=model.name))
-            tokens = completion.tokens or _estimated(request, _answer_length(completion.body))
-            cost_usd_micros = account.close(model, tokens, "ok")
-            body = completion.body
-            given = body.get("usage")
-            body["model"] = model.name
-            body["usage"] = usage_body(tokens, cost_usd_micros, given if isinstance(given, dict) else {})
-            return body, cost_usd_micros
+            provider = _chat(model)
+            answer = await provider.complete(caller, _body(request, model, accepted.cap_tokens))
+            try:
+                body, counted, provider_id = answer_for(
+                    request.wire, provider.wire, answer, model=model.name, request_id=request_id
+                )
+            except SlipwayError as error:
+                error.effect_unknown = True
+                raise
+            tokens = counted or _estimated(request, _answer_length(body))
+            cost_usd_micros = accepted.account.answered(model, tokens, provider_request_id=provider_id)
+            self._settled(accepted, tokens)
+            return with_usage(request.wire, body, tokens, cost_usd_micros), cost_usd_micros
 
-        return await _first_that_answers(models, account, ask)
+        return await self._first_that_answers(accepted, ask, lambda: _estimated(request, 0))
+
+    async def stream(
+        self, caller: Caller, terms: Terms, request_id: str, request: ChatRequest
+    ) -> AsyncGenerator[bytes, None]:
+        """The events of an answer as bytes on the caller's wire. What goes wrong before the first is raised by asking.
+
+        Later it is told within the stream. Closing this early cancels the call at the provider and records it so.
+        """
+        accepted = await self._chat_accepted(caller, terms, request_id, request)
+        account, attempts = accepted.account, Attempts(accepted.models, accepted.account, self._policy)
+        relay: StreamRelay | None = None
+        begun = False
+        try:
+            attempts.begin()
+            while True:
+                model, provider = attempts.model, _chat(attempts.model)
+                relay = stream_relay(
+                    request.wire,
+                    provider.wire,
+                    model=model.name,
+                    include_usage=request.include_usage,
+                    request_id=request_id,
+                    redacted=provider.redacted,
+                )
+                take = relay.take
+                try:
+                    body = _body(request, model, accepted.cap_tokens)
+                    async with aclosing(provider.stream(caller, body)) as batches:
+                        async for batch in batches:
+                            sent = take(batch[0]) if len(batch) == 1 else b"".join([take(event) for event in batch])
+                            if sent:
+                                if not begun:
+                                    begun = True
+                                    account.first_byte()
+                                yield sent
+                    if not relay.finished:
+                        raise UpstreamFailed(
+                            "The model's provider ended the answer before it was complete.", effect_unknown=True
+                        )
+                    break
+                except SlipwayError as error:
+                    if begun:
+                        attempts.model.health.failed(error)
+                        raise
+                    if not await attempts.again(error):
+                        raise
+            attempts.answered()
+            tokens = relay.tokens or _estimated(request, relay.text_length)
+            cost_usd_micros = account.answered(model, tokens, provider_request_id=relay.provider_id)
+            self._settled(accepted, tokens)
+            yield relay.end(tokens, cost_usd_micros)
+        except BaseException as error:
+            used = _estimated(request, relay.text_length if relay else 0) if attempts.in_flight or begun else _NOTHING
+            if isinstance(error, SlipwayError) and not begun:
+                used = used if error.effect_unknown else _NOTHING
+            account.failed(attempts.model, error, used, provider_request_id=relay.provider_id if relay else None)
+            self._settled(accepted, used)
+            raise
 
     async def embed(
-        self, caller: Caller, request_id: str, request: EmbeddingRequest
+        self, caller: Caller, terms: Terms, request_id: str, request: EmbeddingRequest
     ) -> tuple[str, Embeddings, int, int]:
         """The model that answered, its vectors, prompt tokens and cost in micro-dollars."""
-        models = self.directory.candidates(request.model, "embeddings")
-        account = Account(self._log, self._clock, caller, request_id, "embeddings", request.model)
+        models = self._affordable(self.directory.candidates(request.model, "embeddings"), terms)
+        bounds = [(model, embedding_bound(request.inputs, model.facts)) for model in models]
+        accepted = await self._accepted(caller, terms, request_id, "embeddings", request.model, bounds, None)
+        estimate = Tokens(max(sum(map(len, request.inputs)) // _CHARACTERS_PER_TOKEN, 1), estimated=True)
 
         async def ask(model: ServedModel) -> tuple[str, Embeddings, int, int]:
             embeddings = await _embeddings(model).embed(caller, replace(request, model=model.name))
-            counted = embeddings.prompt_tokens
-            estimate = sum(map(len, request.inputs)) // _CHARACTERS_PER_TOKEN
-            tokens = Tokens(estimate, estimated=True) if counted is None else Tokens(counted)
-            return model.name, embeddings, tokens.prompt, account.close(model, tokens, "ok")
+            tokens = estimate if embeddings.prompt_tokens is None else Tokens(embeddings.prompt_tokens)
+            cost_usd_micros = accepted.account.answered(model, tokens)
+            self._settled(accepted, tokens)
+            return model.name, embeddings, tokens.prompt, cost_usd_micros
 
-        return await _first_that_answers(models, account, ask)
+        return await self._first_that_answers(accepted, ask, lambda: estimate)
 
-    async def stream(
-        self, caller: Caller, request_id: str, request: ChatRequest
-    ) -> AsyncGenerator[dict[str, Any], None]:
-        """The chunks of an answer. What goes wrong before the first one is raised by asking for it.
+    async def count_tokens(
+        self, caller: Caller, terms: Terms, request_id: str, request: ChatRequest
+    ) -> tuple[int, bool]:
+        """Tokens of a prompt, and whether they are an estimate because the provider offers no count."""
+        models = self.directory.candidates(request.model, "chat")
+        bounds = [(model, Bound(0, 0)) for model in models]
+        accepted = await self._accepted(caller, terms, request_id, "messages.count_tokens", request.model, bounds, None)
 
-        Closing this early cancels the call at the provider and records what had been used by then.
-        """
-        models = self.directory.candidates(request.model, "chat.completions")
-        account = Account(self._log, self._clock, caller, request_id, "chat.completions", request.model)
-        for index, model in enumerate(models):
-            state = ChunkStream(model.name, include_usage=request.include_usage)
-            begun = False
-            try:
-                async with aclosing(_chat(model).stream(caller, replace(request, model=model.name))) as chunks:
-                    async for chunk in chunks:
-                        sent = state.take(chunk)
-                        if sent is not None:
-                            account.first_byte()
-                            begun = True
-                            yield sent
-                if not begun:
-                    raise UpstreamFailed("The model's provider ended the answer before it began.")
-                tokens = state.tokens or _estimated(request, state.text_length)
-                cost_usd_micros = account.close(model, tokens, "ok")
-                if request.include_usage:
-                    yield state.usage_chunk(tokens, cost_usd_micros)
-                return
-            except BaseException as error:
-                if not begun and index + 1 < len(models) and _may_pass(error):
-                    continue
-                account.fail(model, error, state.tokens or _used(request, state.text_length, begun))
-                raise
+        async def ask(model: ServedModel) -> tuple[int, bool]:
+            provider = _chat(model)
+            counted = await provider.count_tokens(caller, _body(request, model, None))
+            accepted.account.answered(model, _NOTHING)
+            if counted is None:
+                return _estimated(request, 0).prompt, True
+            return counted, False
 
+        return await self._first_that_answers(accepted, ask, lambda: _NOTHING)
 
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, SlipwayError) and error.retryable
+    async def _chat_accepted(self, caller: Caller, terms: Terms, request_id: str, request: ChatRequest) -> _Accepted:
+        models = self._affordable(self.directory.candidates(request.model, "chat"), terms)
+        exact = bool(terms.budgets)
+        bounds = [
+            (
+                model,
+                chat_bound(
+                    request.wire,
+                    request.body,
+                    request.size_bytes,
+                    model.facts,
+                    cap_tokens=terms.cap_tokens,
+                    exact=exact,
+                ),
+            )
+            for model in models
+        ]
+        if request.wire != _chat(models[0]).wire:
+            _body(request, models[0], terms.cap_tokens)  # what cannot be translated is refused before anything is held
+        return await self._accepted(
+            caller, terms, request_id, _OPERATIONS[request.wire], request.model, bounds, terms.cap_tokens
+        )
 
+    def _affordable(self, models: Sequence[ServedModel], terms: Terms) -> Sequence[ServedModel]:
+        """Without a price nothing can be held of a budget of money: such a model is refused, and stands in for none."""
+        if not terms.budgets or not terms.has_money_budget:
+            return models
+        if models[0].price is UNPRICED:
+            raise InvalidParameter(
+                "model",
+                f"The model {models[0].name!r} has no price, so a budget of money cannot pay for it: an operator "
+                "sets its price_per_million_tokens in the manifest.",
+            )
+        if len(models) == 1:
+            return models
+        return [model for model in models if model.price is not UNPRICED]
 
-async def _first_that_answers(
-    models: list[ServedModel], account: Account, ask: Callable[[ServedModel], Awaitable[Answer]]
-) -> Answer:
-    for model in models[:-1]:
+    async def _accepted(
+        self,
+        caller: Caller,
+        terms: Terms,
+        request_id: str,
+        operation: Operation,
+        asked: str,
+        bounds: Sequence[tuple[ServedModel, Bound]],
+        cap_tokens: int | None,
+    ) -> _Accepted:
+        first = bounds[0][0]
+        tokens, usd_micros = bounded(bounds)
+        taken: tuple[Limit, ...] = ()
+        if first.limit is not None or terms.minute_limits:
+            bound = bounds[0][1]
+            likely_tokens = bound.prompt_tokens // _CHARACTERS_PER_TOKEN + bound.completion_tokens
+            taken = await self.admission.model(terms, first.limit, likely_tokens)
+        budgets = terms.budgets if tokens else ()
+        account = Account(self._books, Demand(caller, request_id, operation, asked, budgets, tokens, usd_micros))
         try:
-            return await ask(model)
+            await account.open(first)
+        except BaseException:
+            self.admission.settle(taken, 0)
+            raise
+        return _Accepted([model for model, _ in bounds], account, taken, cap_tokens)
+
+    async def _first_that_answers(
+        self,
+        accepted: _Accepted,
+        ask: Callable[[ServedModel], Awaitable[Answer]],
+        estimate: Callable[[], Tokens],
+    ) -> Answer:
+        attempts = Attempts(accepted.models, accepted.account, self._policy)
+        try:
+            attempts.begin()
+            while True:
+                try:
+                    answer = await ask(attempts.model)
+                except SlipwayError as error:
+                    if not await attempts.again(error):
+                        raise
+                    continue
+                attempts.answered()
+                return answer
         except BaseException as error:
-            if not _may_pass(error):
-                account.fail(model, error, Tokens(0))
-                raise
-    try:
-        return await ask(models[-1])
-    except BaseException as error:
-        account.fail(models[-1], error, Tokens(0))
-        raise
+            unknown = error.effect_unknown if isinstance(error, SlipwayError) else attempts.in_flight
+            used = estimate() if unknown else _NOTHING
+            accepted.account.failed(attempts.model, error, used)
+            self._settled(accepted, used)
+            raise
+
+    def _settled(self, accepted: _Accepted, tokens: Tokens) -> None:
+        if accepted.taken:
+            self.admission.settle(accepted.taken, tokens.total)
+
+
+def _body(request: ChatRequest, model: ServedModel, cap_tokens: int | None) -> dict[str, Any]:
+    provider = _chat(model)
+    most = None if cap_tokens is None else capped(request.wire, request.body, cap_tokens, model.facts)
+    return provider_body(
+        request.wire, provider.wire, request.body, provider.model_id, stream=request.stream, max_tokens=most
+    )
 
 
 def _chat(model: ServedModel) -> ChatProvider:
@@ -195,16 +284,17 @@ def _embeddings(model: ServedModel) -> EmbeddingProvider:
 
 
 def _estimated(request: ChatRequest, answer_length: int) -> Tokens:
-    prompt = text_length(request.body["messages"]) // _CHARACTERS_PER_TOKEN
-    return Tokens(max(prompt, 1), -(-answer_length // _CHARACTERS_PER_TOKEN), estimated=True)
+    length = text_length(request.body["messages"])
+    system = request.body.get("system")
+    if system is not None:
+        length += text_length([{"content": system}])
+    return Tokens(max(length // _CHARACTERS_PER_TOKEN, 1), -(-answer_length // _CHARACTERS_PER_TOKEN), estimated=True)
 
 
-def _used(request: ChatRequest, answer_length: int, begun: bool) -> Tokens:
-    """What a request that did not end well had used: nothing before its answer began, an estimate after."""
-    return _estimated(request, answer_length) if begun else Tokens(0)
-
-
-def _answer_length(body: dict[str, Any]) -> int:
+def _answer_length(body: Mapping[str, Any]) -> int:
+    """Characters of text in a whole answer of either wire."""
+    if isinstance(body.get("content"), list):
+        return text_length([body])
     choices = body.get("choices") or []
     messages = [choice.get("message") for choice in choices if isinstance(choice, dict)]
     return text_length([message for message in messages if isinstance(message, dict)])

@@ -1,16 +1,13 @@
-"""What an OpenAI-compatible server's failures are in our errors: the status keeps its class, our key never leaves.
+"""What a provider's failures are in our errors: the status keeps its class, our key never leaves.
 
 A refusal of the request itself carries the provider's own sentence, since only it says what to change; a refusal of
 *our* credential says nothing, since providers repeat a part of the key in it.
 """
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
-
-import httpx
+from typing import Any, Final, Protocol
 
 from slipway.base.errors import (
     DeadlineExceeded,
@@ -26,7 +23,13 @@ _MAX_MESSAGE: Final = 1000
 _MAX_RETRY_AFTER_S: Final = 3600.0
 
 
-def answered(status: int, headers: Mapping[str, str], content: bytes, key: str | None) -> SlipwayError:
+class Headers(Protocol):
+    """Headers by their names in lower case."""
+
+    def get(self, name: str, /) -> str | None: ...
+
+
+def answered(status: int, headers: Headers, content: bytes, key: str | None) -> SlipwayError:
     """The error that an answer other than 200 stands for."""
     message, detail = _message(content, key), f"the provider answered {status}"
     retry_after_s = _retry_after_s(headers)
@@ -42,7 +45,8 @@ def answered(status: int, headers: Mapping[str, str], content: bytes, key: str |
     if status in (400, 409, 415, 422):
         return InvalidRequest(message or "The model's provider refused the request.", detail=detail)
     if status in (408, 504):
-        return DeadlineExceeded("The model's provider ran out of time.", detail=detail)
+        # Somebody on the way lost patience: the model may have gone on, and may be charged for.
+        return DeadlineExceeded("The model's provider ran out of time.", detail=detail, effect_unknown=True)
     if status in (503, 529):
         return Unavailable(
             "The model's provider is overloaded or away.", detail=f"{detail}: {message}", retry_after_s=retry_after_s
@@ -62,22 +66,16 @@ def answered(status: int, headers: Mapping[str, str], content: bytes, key: str |
     )
 
 
-def failed(error: httpx.HTTPError) -> SlipwayError:
-    """The error that a broken connection stands for."""
-    if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.PoolTimeout):
-        return Unavailable(
-            "The model's provider cannot be reached: try again, or check the model's base_url in the manifest.",
-            detail=repr(error),
-        )
-    if isinstance(error, httpx.TimeoutException):
-        return DeadlineExceeded("The model's provider did not answer in time.", detail=repr(error))
-    return UpstreamFailed("The connection to the model's provider broke.", detail=repr(error))
-
-
-def stream_failed(error: Any, key: str | None) -> SlipwayError:
-    """The error that a provider announced within a stream."""
-    message = _text(error, key) or "The model's provider failed while it answered."
-    return UpstreamFailed(message, detail="an error event within the stream")
+def event_failed(kind: str, payload: bytes) -> SlipwayError:
+    """The error that a frame of a Bedrock stream stands for; `kind` is its exception's name."""
+    message = _message(payload, None) or "The model's provider failed while it answered."
+    if kind == "throttlingException":
+        return LimitExceeded(message, detail=kind, retry_after_s=1.0)
+    if kind == "validationException":
+        return InvalidRequest(message, detail=kind)
+    if kind == "serviceUnavailableException":
+        return Unavailable(message, detail=kind)
+    return UpstreamFailed(message, detail=kind)
 
 
 def _message(content: bytes, key: str | None) -> str:
@@ -102,9 +100,9 @@ def _quota(content: bytes) -> bool:
     return b"insufficient_quota" in content
 
 
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+def _retry_after_s(headers: Headers) -> float | None:
     """RFC 9110 section 10.2.3: seconds or a date. A figure that is no time is no answer."""
-    text = headers.get("retry-after", "").strip()
+    text = (headers.get("retry-after") or "").strip()
     if not text:
         return None
     try:

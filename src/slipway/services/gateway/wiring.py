@@ -1,9 +1,8 @@
-"""Wires the gateway from a process's foundation: models from the manifest, usage into PostgreSQL, routes in front."""
+"""Wires the gateway from a process's foundation: models, limits, budgets and usage, routes in front."""
 
-import asyncio
-import logging
-
-from starlette.types import ASGIApp
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from slipway.api.completions import (
     ChatCompletion,
@@ -13,71 +12,158 @@ from slipway.api.completions import (
     ModelInfo,
     ModelList,
 )
-from slipway.base.callers import Scope
+from slipway.api.messages import MessageResponse, MessagesRequest, TokenCount, TokenCountRequest
+from slipway.api.plans import BudgetStanding
+from slipway.base.callers import Caller, Scope
 from slipway.base.errors import (
+    BudgetExceeded,
     DeadlineExceeded,
     LimitExceeded,
-    Misconfigured,
     NotFound,
+    StorageFull,
     Unavailable,
     UpstreamFailed,
 )
-from slipway.manifest.sections.models import Model, Models
-from slipway.runtime.authentication import Authenticator
 from slipway.runtime.http.routes import HotRoute
-from slipway.runtime.part import Foundation, Part
+from slipway.runtime.limits import Limit, Limiter, LocalLimiter
+from slipway.runtime.outbound import Deadlines
+from slipway.runtime.part import Foundation, Part, Work
 from slipway.runtime.settings import secret_from_environment
-from slipway.services.gateway.adapter_absent import AbsentProvider
-from slipway.services.gateway.adapter_embedded import EmbeddedAnswers, EmbeddedEmbeddings
-from slipway.services.gateway.adapter_openai import DEADLINES, Deadlines, OpenAIModel, Secret, Upstream
+from slipway.services.gateway import metrics
+from slipway.services.gateway.account import Books
 from slipway.services.gateway.adapter_postgres import PostgresUsage
-from slipway.services.gateway.directory import Directory, ServedModel
-from slipway.services.gateway.extractive import Extractive
-from slipway.services.gateway.hot_chat import chat_handler
+from slipway.services.gateway.adapter_postgres_leases import PostgresLeases
+from slipway.services.gateway.adapter_postgres_plans import PostgresPlans
+from slipway.services.gateway.admission import Admission, budgets_of
+from slipway.services.gateway.attempts import Policy
+from slipway.services.gateway.escrow import Escrow, EscrowHooks
+from slipway.services.gateway.health import FAILURES
+from slipway.services.gateway.hot_chat import chat_handler, count_tokens_handler, messages_handler
 from slipway.services.gateway.hot_embeddings import embeddings_handler
-from slipway.services.gateway.hot_http import Handler, hot
+from slipway.services.gateway.hot_http import Door
 from slipway.services.gateway.hot_models import model_list_handler, model_view_handler
-from slipway.services.gateway.minilm import MiniLM
-from slipway.services.gateway.prices import UNPRICED, price_of
+from slipway.services.gateway.lease_models import Account, Standing
+from slipway.services.gateway.lease_ports import LeaseStore
+from slipway.services.gateway.plan_book import PlanBook
 from slipway.services.gateway.routes import routes
+from slipway.services.gateway.routes_plans import plan_routes
 from slipway.services.gateway.service import Gateway
-from slipway.services.gateway.usage_log import BufferedUsageLog
+from slipway.services.gateway.settlement import Settlement
+from slipway.services.gateway.upstream import Secret
+from slipway.services.gateway.usage_journal import UsageJournal
+from slipway.services.gateway.wiring_models import Providers
 
-_log = logging.getLogger(__name__)
-_CALL_ERRORS = (NotFound, LimitExceeded, UpstreamFailed, DeadlineExceeded, Unavailable)
+DEADLINES: Final = Deadlines()
+POLICY: Final = Policy()
+_CALL_ERRORS: Final = (
+    NotFound,
+    BudgetExceeded,
+    LimitExceeded,
+    UpstreamFailed,
+    DeadlineExceeded,
+    Unavailable,
+    StorageFull,
+)
 
 
-def wire(foundation: Foundation, *, secret: Secret = secret_from_environment, deadlines: Deadlines = DEADLINES) -> Part:
-    """The part `gateway`. Nothing is connected or loaded here. Misconfigured for a default that is not served."""
-    providers = Providers(foundation, secret, deadlines)
-    directory = providers.directory(foundation.manifest.models)
-    store = PostgresUsage(foundation.database)
-    log = BufferedUsageLog(store)
-    gateway = Gateway(directory, log, foundation.clock)
+def wire(
+    foundation: Foundation,
+    *,
+    secret: Secret = secret_from_environment,
+    deadlines: Deadlines = DEADLINES,
+    policy: Policy = POLICY,
+    failures: int = FAILURES,
+) -> Part:
+    """The part `gateway`. No provider is connected or loaded here. Misconfigured for a default that is not served.
+
+    Raises StorageFull or Unavailable when the journal's folder cannot be used.
+    """
+    manifest, settings, clock = foundation.manifest, foundation.settings, foundation.clock
+    providers = Providers(foundation, secret, deadlines, failures=failures)
+    directory = providers.directory(manifest.models)
+    usage = PostgresUsage(foundation.database)
+    stores = shared_stores(foundation, usage)
+    settlement = Settlement(stores.leases, usage, clock)
+    root = settings.journal or settings.home / "journal"
+    journal = UsageJournal.start(root, usage, settle_dead=settlement.settle_dead, sync=settings.journal_sync)
+    escrow = Escrow(stores.leases, clock, journal.instance_id, hooks=hooks())
+    book = PlanBook(PostgresPlans(foundation.database), manifest.plans)
+    throttle = manifest.edge.throttle
+    everybody = f"{throttle.rate} requests per second of all callers"
+    edge = Limit("edge:requests", throttle.rate, throttle.burst, 1, everybody)
+    admission = Admission(stores.limiter, book, edge, clock)
+    gateway = Gateway(directory, Books(escrow, journal, clock), admission, policy)
+    door = Door(foundation.authenticator, admission, clock)
+
+    async def standing(caller: Caller) -> list[BudgetStanding]:
+        plans = book.plans_of(caller)
+        budgets = budgets_of(caller, plans, clock.now()) if plans is not None else []
+        known = {
+            found.account_key: found for found in await stores.leases.standing_list(caller, [b.key for b in budgets])
+        }
+        return [standing_of(budget, known.get(budget.key)) for budget in budgets]
 
     return Part(
         name="gateway",
-        routes=[routes(store)],
-        hot_routes=hot_routes(gateway, foundation.authenticator),
-        run={"usage": log.run},
-        stop=[providers.close, log.flush],
-        checks={"usage-store": foundation.database.check, "usage-log": log.check},
+        routes=[routes(usage), plan_routes(book, standing)],
+        hot_routes=hot_routes(gateway, door),
+        run={"usage": journal.run, "budgets": escrow.run, "plans": book.run, "settlement": settlement.run},
+        stop=[*stores.close, providers.close, journal.flush, escrow.close],
+        checks={"usage-store": foundation.database.check, "usage-log": journal.check},
     )
 
 
-def hot_routes(gateway: Gateway, authenticator: Authenticator) -> list[HotRoute]:
-    """OpenAI's routes."""
+@dataclass(frozen=True)
+class SharedStores:
+    """Where limits and leases are kept, and how to close it."""
 
-    def app(handler: Handler) -> ASGIApp:
-        return hot(authenticator, Scope.MODELS_USE, handler)
+    limiter: Limiter
+    leases: LeaseStore
+    close: Sequence[Work]
 
+
+def shared_stores(foundation: Foundation, usage: PostgresUsage) -> SharedStores:
+    """Redis for both where settings name one; else limits in this process and leases in PostgreSQL."""
+    url = foundation.settings.redis_url
+    if url is None:
+        limiter = LocalLimiter()
+        return SharedStores(limiter, PostgresLeases(foundation.database), [limiter.close])
+    from slipway.runtime.limits.shared import RedisLimiter
+    from slipway.runtime.redis import open_redis
+    from slipway.services.gateway.adapter_redis_leases import RedisLeases
+
+    redis = open_redis(url.get_secret_value())
+    shared = RedisLimiter(redis, foundation.clock, on_open_failure=metrics.limits_open)
+    return SharedStores(shared, RedisLeases(redis, usage.spent_of), [redis.aclose, shared.close])
+
+
+def hooks() -> EscrowHooks:
+    """What the escrow tells the metrics."""
+    return EscrowHooks(refused=lambda account: metrics.budget_refused(account.unit))
+
+
+def standing_of(budget: Account, found: Standing | None) -> BudgetStanding:
+    """How one budget stands, as the API tells it."""
+    owner, name = budget.key.split(":")[:2]
+    return BudgetStanding(
+        subject="tenant" if owner == "tenant" else name.partition("/")[2],
+        unit=budget.unit,
+        limit=budget.limit,
+        taken=found.taken if found is not None else 0,
+        resets_at=budget.resets_at,
+    )
+
+
+def hot_routes(gateway: Gateway, door: Door) -> list[HotRoute]:
+    """OpenAI's and Anthropic's routes."""
+    use = Scope.MODELS_USE
     directory = gateway.directory
     return [
         HotRoute(
             "POST",
             "/v1/chat/completions",
-            app(chat_handler(gateway)),
-            Scope.MODELS_USE,
+            door.route("openai", use, chat_handler(gateway)),
+            use,
             "Answers a chat, plain or streamed (OpenAI's wire).",
             request=ChatCompletionRequest,
             response=ChatCompletion,
@@ -86,9 +172,30 @@ def hot_routes(gateway: Gateway, authenticator: Authenticator) -> list[HotRoute]
         ),
         HotRoute(
             "POST",
+            "/v1/messages",
+            door.route("anthropic", use, messages_handler(gateway)),
+            use,
+            "Answers a conversation, plain or streamed (Anthropic's wire).",
+            request=MessagesRequest,
+            response=MessageResponse,
+            streams=True,
+            errors=_CALL_ERRORS,
+        ),
+        HotRoute(
+            "POST",
+            "/v1/messages/count_tokens",
+            door.route("anthropic", use, count_tokens_handler(gateway)),
+            use,
+            "Counts the tokens of a conversation (Anthropic's wire).",
+            request=TokenCountRequest,
+            response=TokenCount,
+            errors=_CALL_ERRORS,
+        ),
+        HotRoute(
+            "POST",
             "/v1/embeddings",
-            app(embeddings_handler(gateway)),
-            Scope.MODELS_USE,
+            door.route("openai", use, embeddings_handler(gateway)),
+            use,
             "Turns texts into vectors (OpenAI's wire).",
             request=EmbeddingsRequest,
             response=EmbeddingList,
@@ -97,8 +204,8 @@ def hot_routes(gateway: Gateway, authenticator: Authenticator) -> list[HotRoute]
         HotRoute(
             "GET",
             "/v1/models",
-            app(model_list_handler(directory)),
-            Scope.MODELS_USE,
+            door.route("openai", use, model_list_handler(directory), limited=False),
+            use,
             "Lists the models.",
             response=ModelList,
             errors=(),
@@ -106,67 +213,10 @@ def hot_routes(gateway: Gateway, authenticator: Authenticator) -> list[HotRoute]
         HotRoute(
             "GET",
             "/v1/models/{model}",
-            app(model_view_handler(directory)),
-            Scope.MODELS_USE,
+            door.route("openai", use, model_view_handler(directory), limited=False),
+            use,
             "Describes one model.",
             response=ModelInfo,
             errors=(NotFound,),
         ),
     ]
-
-
-class Providers:
-    """Every provider that the manifest's models need, each made once."""
-
-    def __init__(self, foundation: Foundation, secret: Secret, deadlines: Deadlines) -> None:
-        self._secret = secret
-        self._deadlines = deadlines
-        self._upstreams: dict[tuple[str, str | None], Upstream] = {}
-        self._minilm = MiniLM(foundation.settings.home / "cache" / "minilm")
-        self._embeddings = EmbeddedEmbeddings(self._minilm)
-        extractive = Extractive(lambda texts: self._minilm.embed(texts).vectors, self._minilm.count_tokens)
-        self._answers = EmbeddedAnswers(extractive, foundation.clock)
-
-    def directory(self, models: Models) -> Directory:
-        """The manifest's models with who serves them."""
-        served = {name: self._served(name, model) for name, model in models.served().items()}
-        for key, name in (("default", models.default), ("embeddings", models.embeddings)):
-            if name not in served:
-                raise Misconfigured(f"models.{key} names {name!r}, which is not among models.available.")
-        return Directory(served, default_chat=models.default, default_embeddings=models.embeddings)
-
-    async def close(self) -> None:
-        """Ends connections and threads."""
-        for upstream in self._upstreams.values():
-            await upstream.close()
-        # Each waits for what its threads are doing, so not on the event loop: others are stopping there too.
-        for close in (self._answers.close, self._embeddings.close, self._minilm.close):
-            await asyncio.to_thread(close)
-
-    def _served(self, name: str, model: Model) -> ServedModel:
-        price = price_of(model) or UNPRICED
-        chats = model.does == "chat"
-        if model.provider == "extractive":
-            return ServedModel(name, model.provider, chat=self._answers, price=price, fallback=model.fallback)
-        if model.provider == "minilm":
-            return ServedModel(name, model.provider, embeddings=self._embeddings, price=price, fallback=model.fallback)
-        provider = self._remote(name, model)
-        return ServedModel(
-            name,
-            model.provider,
-            chat=provider if chats else None,
-            embeddings=None if chats else provider,
-            price=price,
-            fallback=model.fallback,
-        )
-
-    def _remote(self, name: str, model: Model) -> OpenAIModel | AbsentProvider:
-        if model.provider != "openai" or model.base_url is None or model.id is None:
-            _log.warning("model %s: provider %s is not reached by this gateway", name, model.provider)
-            return AbsentProvider(model.provider)
-        if model.api_key_env is not None and not self._secret(model.api_key_env):
-            _log.warning("model %s: the variable that its api_key_env names is not set, requests will fail", name)
-        place = (model.base_url, model.api_key_env)
-        if place not in self._upstreams:
-            self._upstreams[place] = Upstream(model.base_url, model.api_key_env, self._secret, self._deadlines)
-        return OpenAIModel(self._upstreams[place], model.id)

@@ -1,0 +1,103 @@
+"""Which model is asked next: bounded retries with jitter, then what stands in, as long as nothing was answered.
+
+The service asks after each failure. An attempt that may have been charged all the same is booked at its bound before
+there is another one, so a retry cannot spend what no budget holds.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from slipway.base.errors import DeadlineExceeded, SlipwayError, Unavailable
+from slipway.services.gateway import metrics
+from slipway.services.gateway.account import Account
+from slipway.services.gateway.directory import ServedModel
+
+LONGEST_WAIT_S: Final = 10.0  # a longer `retry-after` is the caller's to wait out, not ours
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often a model is asked for one request, and the first pause between two attempts."""
+
+    attempts: int = 3
+    backoff_s: float = 0.25
+
+
+class Attempts:
+    """The attempts of one request."""
+
+    __slots__ = ("_account", "_later", "_policy", "_tried", "in_flight", "model")
+
+    def __init__(self, models: Sequence[ServedModel], account: Account, policy: Policy) -> None:
+        self._account = account
+        self._policy = policy
+        self._tried = 1
+        self.in_flight = False
+        self.model = models[0]
+        self._later: Sequence[ServedModel] = models[1:]
+
+    def begin(self) -> None:
+        """Before the first attempt; raises Unavailable when every model is being left alone."""
+        if not self.model.health.may_try():
+            waits_s = self.model.health.opens_in_s()
+            first = self.model
+            following = self._following()
+            if following is None:
+                raise Unavailable(
+                    f"The provider of the model {first.name!r} failed too often lately and is left alone for a while.",
+                    retry_after_s=max(waits_s, 1.0),
+                )
+            self.model = following
+        self.in_flight = True
+
+    def answered(self) -> None:
+        """The model answered."""
+        self.in_flight = False
+        self.model.health.succeeded()
+
+    async def again(self, error: BaseException) -> bool:
+        """Whether there is another attempt after this error; returns when it is time for it."""
+        if not isinstance(error, SlipwayError):
+            return False
+        self.in_flight = False
+        model = self.model
+        model.health.failed(error)
+        metrics.failed(model.name, error.code)
+        if not error.retryable:
+            return False
+        pause_s = self._pause_s(error)
+        if pause_s is None:
+            following = self._following()
+            if following is None:
+                return False
+            model, pause_s = following, 0.0
+        if error.effect_unknown and not await self._account.another_attempt():
+            return False
+        if model is self.model:
+            self._tried += 1
+        else:
+            self.model, self._tried = model, 1
+            metrics.fell_back(model.name)
+        if pause_s:
+            await asyncio.sleep(pause_s)
+        self.in_flight = True
+        return True
+
+    def _following(self) -> ServedModel | None:
+        while self._later:
+            model, *self._later = self._later
+            if model.health.may_try():
+                return model
+        return None
+
+    def _pause_s(self, error: SlipwayError) -> float | None:
+        """How long to wait before the same model is asked again; None to leave it."""
+        if self._tried >= self._policy.attempts or isinstance(error, DeadlineExceeded) or self.model.health.is_open:
+            return None
+        if error.retry_after_s is not None:
+            return error.retry_after_s if error.retry_after_s <= LONGEST_WAIT_S else None
+        # Jitter, so that those who wait for a server do not all come back at once.
+        return self._policy.backoff_s * 2.0 ** (self._tried - 1) * random.uniform(0.5, 1.0)  # noqa: S311
