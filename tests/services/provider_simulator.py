@@ -84,7 +84,11 @@ class Simulator(SimulatedProvider):
         if self.recovers(model):
             await wire.error(503, "The engine is overloaded.", headers=[(b"retry-after", b"0")])
             return
-        asked = read(request)
+        try:
+            asked = read(request)
+        except (TypeError, KeyError, AttributeError, ValueError, IndexError):
+            await wire.error(400, "Invalid value in 'messages'.", param="messages")
+            return
         line = self.book(asked, answer)
         if asked.stream:
             line.complete = await stream(asked, request, wire, usage_of(line.counted))
