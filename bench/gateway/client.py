@@ -49,7 +49,7 @@ def paced(target: Target, model: str, streams: int, window_s: float) -> Paced:
         before = cpu_ns(pids)
         told = _told(process)
         after = cpu_ns(pids)
-        process.communicate(timeout=_DEADLINE_S)
+        _ended(process)
         own = set((target.own_pids or target.pids)())
         return Paced(
             told["events"],
@@ -64,7 +64,7 @@ def exact(target: Target, model: str, connections: int, requests: int) -> dict[s
     """Answers of exactly so many requests: `answered`, `tokens` by their usage, `ttft_ms` of each stream."""
     with _client("exact", target, model, connections=connections, requests=requests) as process:
         told = _told(process)
-        process.communicate(timeout=_DEADLINE_S)
+        _ended(process)
         return told
 
 
@@ -90,6 +90,13 @@ def _told(process: "subprocess.Popen[str]") -> dict[str, Any]:
         raise SystemExit(f"the client of streams failed with code {process.wait(10)}")
     told: dict[str, Any] = json.loads(line)
     return told
+
+
+def _ended(process: "subprocess.Popen[str]") -> None:
+    """Each stream must have come to its end, with its usage."""
+    process.communicate(timeout=_DEADLINE_S)
+    if process.returncode:
+        raise SystemExit(f"the client of streams failed with code {process.returncode}")
 
 
 class _Connection(asyncio.Protocol):

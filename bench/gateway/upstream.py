@@ -11,6 +11,7 @@ import asyncio
 import json
 import re
 import sys
+from functools import cache
 from typing import Any
 
 import uvloop
@@ -71,12 +72,18 @@ def _delta(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
 
 
 _FIRST = _delta({"role": "assistant", "content": "tok"})
-_NEXT = _delta({"content": " tok"})
+# Different ones in turn: LiteLLM ends a stream that repeats the same chunk.
+_NEXT = [_delta({"content": f" tok{number}"}) for number in range(10)]
 
 
 def _end(events: int) -> bytes:
     closing = _delta({}, "stop") + _event([], usage=usage(events))
     return closing + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
+@cache
+def _burst(events: int) -> bytes:
+    return b"".join([_HEAD, _FIRST, *(_NEXT[number % 10] for number in range(1, events)), _end(events)])
 
 
 class _Billed:
@@ -125,7 +132,7 @@ class _Connection(asyncio.Protocol):
                 self._transport.write(_HEAD + _FIRST)
                 self._pace(events, events - 1, interval_ms / 1000, self._loop.time())
             else:
-                self._transport.write(_HEAD + _FIRST + _NEXT * (events - 1) + _end(events))
+                self._transport.write(_burst(events))
         else:
             self._transport.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
 
@@ -134,7 +141,7 @@ class _Connection(asyncio.Protocol):
 
         def fire() -> None:
             if left:
-                self._transport.write(_NEXT)
+                self._transport.write(_NEXT[left % 10])
                 self._pace(events, left - 1, interval_s, due)
             else:
                 self._transport.write(_end(events))
