@@ -30,7 +30,7 @@ class Record(NamedTuple):
 def framed(kind: str, record_id: str, payload: bytes) -> bytes:
     """The line of a record. `kind` is one ASCII character, `record_id` has no space, the payload no line feed."""
     head = f"{kind} {record_id} ".encode()
-    return b"%b%08x %b\n" % (head, crc32(payload, crc32(head)), payload)
+    return head + f"{crc32(payload, crc32(head)):08x} ".encode() + payload + b"\n"
 
 
 def unframed(line: bytes) -> tuple[str, str, bytes] | None:

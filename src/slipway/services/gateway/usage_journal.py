@@ -75,8 +75,10 @@ class UsageJournal:
             return journals[0]._snapshot() if journals else iter(())
 
         journal = Journal.open(root, snapshot=snapshot, sync=sync, segment_bytes=segment_bytes, max_bytes=max_bytes)
-        journals.append(cls(root, journal, store, settle_dead=settle_dead))
-        return journals[0]
+        usage = cls(root, journal, store, settle_dead=settle_dead)
+        journals.append(usage)
+        metrics.USAGE_WAITING.set_function(lambda: usage.pending)
+        return usage
 
     @property
     def instance_id(self) -> str:
@@ -142,7 +144,6 @@ class UsageJournal:
         else:
             self._closed(request_id, row.charges)
         self._waiting += 1
-        metrics.USAGE_WAITING.inc()
         metrics.observe(row)
         if not self._filled.is_set():
             self._filled.set()
@@ -256,7 +257,6 @@ class UsageJournal:
                 try:
                     self._journal.append(CLOSING, request_id, payload, release_bytes=reserved)
                     self._waiting += 1  # it is delivered once more, which changes nothing
-                    metrics.USAGE_WAITING.inc()
                     self._filled.set()
                 except SlipwayError:
                     self._journal.release(reserved)
@@ -265,7 +265,6 @@ class UsageJournal:
 
     def _count(self, rows: int) -> None:
         self._waiting -= rows
-        metrics.USAGE_WAITING.dec(rows)
         metrics.USAGE_WRITTEN.inc(rows)
 
     def _snapshot(self) -> Iterator[SnapshotRecord]:
