@@ -33,8 +33,9 @@ for i = 1, #KEYS do arrivals[i] = tonumber(stored[i]) or now end
 local next_number = string.gmatch(ARGV[1], '%S+')
 local answers, n = {}, 0
 while true do
-  local count = tonumber(next_number())
-  if not count then break end
+  local word = next_number()
+  if not word then break end
+  local count = tonumber(word)
   local back = count < 0
   if back then count = -count end
   local keys, units, bursts, costs = {}, {}, {}, {}

@@ -9,7 +9,16 @@ from starlette.responses import Response
 from slipway.api.chat import ChatRequest, ChatResponse, ChatUsage
 from slipway.api.sessions import Citation
 from slipway.base.callers import Scope
-from slipway.base.errors import DeadlineExceeded, LimitExceeded, NotFound, UpstreamFailed, as_ours, defect
+from slipway.base.errors import (
+    BudgetExceeded,
+    DeadlineExceeded,
+    LimitExceeded,
+    NotFound,
+    StorageFull,
+    UpstreamFailed,
+    as_ours,
+    defect,
+)
 from slipway.runtime.http.events import encode_event, event_response
 from slipway.runtime.http.problems import log_error, problem
 from slipway.runtime.http.routes import CallerOf, RequestId, Routes
@@ -26,7 +35,7 @@ def chat_routes(service: ChatService) -> Routes:
         "/v1/chat",
         access=Scope.CHAT_USE,
         response=ChatResponse,
-        errors=(NotFound, LimitExceeded, UpstreamFailed, DeadlineExceeded),
+        errors=(NotFound, BudgetExceeded, LimitExceeded, UpstreamFailed, DeadlineExceeded, StorageFull),
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     )
     async def chat(caller: CallerOf, request_id: RequestId, body: ChatRequest) -> Any:

@@ -15,6 +15,7 @@ from slipway.services.gateway import metrics
 from slipway.services.gateway.account import Account
 from slipway.services.gateway.directory import ServedModel
 
+_UNKNOWN_ATTEMPTS: Final = 2  # of a call that may have been charged each time
 LONGEST_WAIT_S: Final = 10.0  # a longer `retry-after` is the caller's to wait out, not ours
 
 
@@ -41,6 +42,10 @@ class Attempts:
 
     def begin(self) -> None:
         """Before the first attempt; raises Unavailable when every model is being left alone."""
+        if self._later and self.model.health.is_limited():
+            self._later = [*self._later, self.model]
+            following = self._following()
+            self.model = following or self.model
         if not self.model.health.may_try():
             waits_s = self.model.health.opens_in_s()
             first = self.model
@@ -95,7 +100,8 @@ class Attempts:
 
     def _pause_s(self, error: SlipwayError) -> float | None:
         """How long to wait before the same model is asked again; None to leave it."""
-        if self._tried >= self._policy.attempts or isinstance(error, DeadlineExceeded) or self.model.health.is_open:
+        most = min(self._policy.attempts, _UNKNOWN_ATTEMPTS) if error.effect_unknown else self._policy.attempts
+        if self._tried >= most or isinstance(error, DeadlineExceeded) or self.model.health.is_open:
             return None
         if error.retry_after_s is not None:
             return error.retry_after_s if error.retry_after_s <= LONGEST_WAIT_S else None

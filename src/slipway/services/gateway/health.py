@@ -46,23 +46,26 @@ class Health:
 
     def may_try(self) -> bool:
         """Whether to ask it now; when it has been open for its pause, one request at a time may."""
-        if self._failures < self._most_failures and not self._limited_until_s:
+        if self._failures < self._most_failures:
             return True
         now_s = self._clock.monotonic_s()
-        if now_s < self._limited_until_s:
-            return False
-        if self._failures < self._most_failures:
-            self._limited_until_s = 0.0
-            return True
         if now_s < self._open_until_s or now_s < self._trial_until_s:
             return False
         self._trial_until_s = now_s + self._pause_s
         return True
 
+    def is_limited(self) -> bool:
+        """Whether its provider asked for a pause that is not over: others are asked first."""
+        if not self._limited_until_s:
+            return False
+        if self._clock.monotonic_s() < self._limited_until_s:
+            return True
+        self._limited_until_s = 0.0
+        return False
+
     def opens_in_s(self) -> float:
         """Seconds until it is asked again."""
-        waits_until_s = max(self._open_until_s, self._trial_until_s, self._limited_until_s)
-        return max(waits_until_s - self._clock.monotonic_s(), 0.0)
+        return max(max(self._open_until_s, self._trial_until_s) - self._clock.monotonic_s(), 0.0)
 
     def succeeded(self) -> None:
         """An answer came."""

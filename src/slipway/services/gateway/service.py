@@ -106,12 +106,18 @@ class Gateway:
                     body = _body(request, model, accepted.cap_tokens)
                     async with aclosing(provider.stream(caller, body)) as batches:
                         async for batch in batches:
-                            sent = take(batch[0]) if len(batch) == 1 else b"".join([take(event) for event in batch])
+                            failure: SlipwayError | None = None
+                            if len(batch) == 1:
+                                sent = take(batch[0])
+                            else:
+                                sent, failure = _taken(take, batch)
                             if sent:
                                 if not begun:
                                     begun = True
                                     account.first_byte()
                                 yield sent
+                            if failure is not None:
+                                raise failure
                     if not relay.finished:
                         raise UpstreamFailed(
                             "The model's provider ended the answer before it was complete.", effect_unknown=True
@@ -129,9 +135,8 @@ class Gateway:
             self._settled(accepted, tokens)
             yield relay.end(tokens, cost_usd_micros)
         except BaseException as error:
-            used = _estimated(request, relay.text_length if relay else 0) if attempts.in_flight or begun else _NOTHING
-            if isinstance(error, SlipwayError) and not begun:
-                used = used if error.effect_unknown else _NOTHING
+            unknown = error.effect_unknown if isinstance(error, SlipwayError) else attempts.in_flight
+            used = _estimated(request, relay.text_length if relay else 0) if begun or unknown else _NOTHING
             account.failed(attempts.model, error, used, provider_request_id=relay.provider_id if relay else None)
             self._settled(accepted, used)
             raise
@@ -263,6 +268,19 @@ class Gateway:
     def _settled(self, accepted: _Accepted, tokens: Tokens) -> None:
         if accepted.taken:
             self.admission.settle(accepted.taken, tokens.total)
+
+
+def _taken(
+    take: Callable[[dict[str, Any]], bytes], batch: Sequence[dict[str, Any]]
+) -> tuple[bytes, SlipwayError | None]:
+    """What several events become, up to one that fails."""
+    pieces: list[bytes] = []
+    try:
+        for event in batch:
+            pieces.append(take(event))
+    except SlipwayError as error:
+        return b"".join(pieces), error
+    return b"".join(pieces), None
 
 
 def _body(request: ChatRequest, model: ServedModel, cap_tokens: int | None) -> dict[str, Any]:

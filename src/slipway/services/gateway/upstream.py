@@ -96,15 +96,23 @@ class Upstream:
                 if size_bytes > MAX_STREAM_BYTES:
                     raise UpstreamFailed("The model's provider sent more than an answer.", retryable=False)
                 batch: list[dict[str, Any]] = []
-                for data in events.feed(piece):
-                    if data == _DONE:
-                        await drained(stream)
-                        if batch:
-                            yield batch
-                        return
-                    batch.append(json_object(data))
+                done, failure = False, None
+                try:
+                    for data in events.feed(piece):
+                        if data == _DONE:
+                            done = True
+                            break
+                        batch.append(json_object(data))
+                except SlipwayError as error:
+                    failure = error  # what came before it is the caller's all the same
+                if done:
+                    await drained(stream)
                 if batch:
                     yield batch
+                if failure is not None:
+                    raise failure
+                if done:
+                    return
         except SlipwayError as error:
             if stream.status == 200:
                 error.effect_unknown = True

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import httpx
 import pytest
 
 from slipway.base.errors import (
@@ -14,7 +13,7 @@ from slipway.base.errors import (
     Unavailable,
     UpstreamFailed,
 )
-from slipway.services.gateway.upstream_errors import answered, failed
+from slipway.services.gateway.upstream_errors import answered, event_failed
 
 KEY = "sk-0123456789"
 
@@ -83,5 +82,18 @@ def test_each_sentence_says_whose_it_is_and_what_to_do():
     )
     for status in (401, 404):
         assert "api_key_env, base_url and id in the manifest" in answered(status, {}, b"", None).public
-    away = failed(httpx.ConnectError("refused"))
-    assert type(away) is Unavailable and "base_url in the manifest" in away.public
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("throttlingException", LimitExceeded),
+        ("validationException", InvalidRequest),
+        ("serviceUnavailableException", Unavailable),
+        ("modelStreamErrorException", UpstreamFailed),
+        ("", UpstreamFailed),
+    ],
+)
+def test_what_bedrock_announces_within_a_stream(kind, error):
+    announced = event_failed(kind, b'{"message":"The model broke."}')
+    assert type(announced) is error and announced.public == "The model broke."

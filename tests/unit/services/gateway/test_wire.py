@@ -34,7 +34,7 @@ def test_what_is_not_ours_passes_unchanged(extra):
     body = {**extra, "model": "m", "messages": [{"role": "user", "content": "x", "extra": extra}]}
     for key in ("stream", "stream_options", "n"):
         body.pop(key, None)
-    request = chat_request(json_object(json.dumps(body).encode()))
+    request = chat_request(json_object(json.dumps(body).encode()), 100)
     assert request.body == body and (request.stream, request.include_usage) == (False, False)
     assert json.loads(dumped(request.body)) == body
 
@@ -42,7 +42,7 @@ def test_what_is_not_ours_passes_unchanged(extra):
 @UNHURRIED
 @given(_JSON)
 def test_any_json_is_taken_or_refused_in_words(value):
-    for read in (chat_request, embedding_request):
+    for read in (lambda body: chat_request(body, 100), embedding_request):
         try:
             read(json_object(json.dumps(value).encode()))
         except InvalidRequest as error:
@@ -72,10 +72,10 @@ def test_deep_nesting_is_refused():
 
 def test_stream_options_are_read():
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": True}
-    assert chat_request({**body, "stream_options": {"include_usage": True}}).include_usage
-    assert not chat_request({**body, "stream_options": None}).include_usage
+    assert chat_request({**body, "stream_options": {"include_usage": True}}, 100).include_usage
+    assert not chat_request({**body, "stream_options": None}, 100).include_usage
     with pytest.raises(InvalidParameter, match="include_usage"):
-        chat_request({**body, "stream_options": {"include_usage": 1}})
+        chat_request({**body, "stream_options": {"include_usage": 1}}, 100)
 
 
 @pytest.mark.parametrize("kind", ERRORS.values(), ids=ERRORS)
