@@ -23,10 +23,10 @@ from slipway.manifest.schema import Manifest
 from slipway.runtime.authentication.internal import InternalTokens
 from slipway.runtime.database import Database
 from slipway.runtime.objects.stores import open_objects
+from slipway.runtime.outbound import Deadlines
 from slipway.runtime.part import Foundation, Part
 from slipway.runtime.postgres import EmbeddedAddresses
 from slipway.runtime.settings import Settings
-from slipway.runtime.outbound import Deadlines
 from slipway.services.gateway.attempts import Policy
 from slipway.services.gateway.wiring import wire
 from tests.services.provider_simulator import KEY
@@ -40,12 +40,12 @@ NEVER_OPENS = 10**9  # failures: tests share their models
 MODELS = (
     *("plain", "slow", "unnumbered", "roleless", "uncounted", "recovers", "midway", "cut", "stalls", "silent"),
     *("rate-limited", "no-money", "broken", "overloaded", "strict", "redirect", "not-json", "wrong-key"),
-    *("tools", "images", "limited", "stopped", "severed"),
+    *("tools", "images", "limited", "stopped", "severed", "together"),
 )
 # What the simulators of Anthropic and Bedrock do under the same names, behind the provider's here.
 ELSEWHERE = (
     *("plain", "slow", "recovers", "midway", "cut", "severed", "silent", "rate-limited", "broken", "overloaded"),
-    *("strict", "redirect", "not-json", "wrong-key", "tools", "images", "limited", "stopped", "thinking"),
+    *("strict", "redirect", "not-json", "wrong-key", "tools", "images", "limited", "stopped", "thinking", "together"),
 )
 
 
@@ -142,7 +142,13 @@ def served_gateway(
     @contextlib.asynccontextmanager
     async def gateway(url: str):
         database = await Database.open(postgres.app_url, max_connections=5)
-        part = wire(foundation(home, postgres, database, models, url), secret=secret, deadlines=DEADLINES, policy=POLICY, failures=NEVER_OPENS)
+        part = wire(
+            foundation(home, postgres, database, models, url),
+            secret=secret,
+            deadlines=DEADLINES,
+            policy=POLICY,
+            failures=NEVER_OPENS,
+        )
         parts.append(part)
         readiness = Readiness([part], {})
         readiness.started = True

@@ -21,6 +21,7 @@ from tests.services.simulated_provider import (
     Seen,
     SimulatedProvider,
     breaks,
+    fails,
     image_seen,
     pace,
 )
@@ -184,6 +185,8 @@ async def stream(asked: Asked, request: dict[str, Any], wire: OpenAIAnswer, usag
         return {**head, "choices": [choice], **({"usage": None} if wants_usage else {})}
 
     await wire.answer.begin()
+    if model == "together":
+        wire.answer.hold()
     if calls := tool_calls(asked):
         for delta in tool_deltas(calls, unnumbered=model == "unnumbered"):
             await wire.event(chunk(delta))
@@ -194,7 +197,7 @@ async def stream(asked: Asked, request: dict[str, Any], wire: OpenAIAnswer, usag
             await pace(model, index)
             await wire.event(chunk({"content": word}))
             if breaks(model, index):
-                if model == "midway":
+                if await fails(model):
                     await wire.event({"error": {"message": f"The model crashed ({KEY}).", "type": "server_error"}})
                 if model != "severed":  # its connection just ends, within the chunked body
                     await wire.answer.piece(b"", more=False)

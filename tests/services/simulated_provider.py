@@ -158,6 +158,7 @@ class Answer:
         self._send = send
         self.request_id = request_id
         self._id = (request_id_header, request_id.encode())
+        self._held: list[bytes] | None = None
 
     async def whole(self, status: int, content: bytes, headers=()) -> None:
         length = (b"content-length", str(len(content)).encode())
@@ -171,13 +172,29 @@ class Answer:
         headers = [(b"content-type", content_type), self._id]
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
+    def hold(self) -> None:
+        """From now on all pieces leave together with the last one."""
+        self._held = []
+
     async def piece(self, content: bytes, more: bool = True) -> None:
+        if self._held is not None:
+            self._held.append(content)
+            if more:
+                return
+            content = b"".join(self._held)
         await self._send({"type": "http.response.body", "body": content, "more_body": more})
+
+
+async def fails(model: str) -> bool:
+    """Whether a stream that breaks does so with an error: `midway` a moment later, `together` at once."""
+    if model == "midway":
+        await asyncio.sleep(0.03)  # so that it is read by itself
+    return model in ("midway", "together")
 
 
 def breaks(model: str, index: int) -> bool:
     """Whether a model's stream breaks after its word number `index`."""
-    return index == BREAKS_AFTER and model in ("midway", "cut", "severed")
+    return index == BREAKS_AFTER and model in ("midway", "together", "cut", "severed")
 
 
 async def pace(model: str, index: int) -> None:

@@ -21,6 +21,7 @@ from tests.services.simulated_provider import (
     Failures,
     SimulatedProvider,
     breaks,
+    fails,
     image_seen,
     pace,
 )
@@ -254,6 +255,8 @@ async def stream(asked: Asked, wire: AnthropicAnswer, counted: Counted) -> bool:
     model = asked.model
     begun = {**head(asked, []), "stop_reason": None, "stop_sequence": None, "usage": usage_of(counted, 1)}
     await wire.answer.begin()
+    if model == "together":
+        wire.answer.hold()
     await wire.event({"type": "message_start", "message": begun})
     for index, (block, deltas) in enumerate(blocks_of(asked)):
         await wire.event({"type": "content_block_start", "index": index, "content_block": block})
@@ -263,7 +266,7 @@ async def stream(asked: Asked, wire: AnthropicAnswer, counted: Counted) -> bool:
             await pace(model, number)
             await wire.event({"type": "content_block_delta", "index": index, "delta": delta})
             if breaks(model, number):
-                if model == "midway":
+                if await fails(model):
                     error = {"type": "overloaded_error", "message": f"Overloaded ({KEY})"}
                     await wire.event({"type": "error", "error": error, "request_id": wire.answer.request_id})
                 if model != "severed":  # its connection just ends, within the chunked body

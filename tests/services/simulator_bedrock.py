@@ -31,6 +31,7 @@ from tests.services.simulated_provider import (
     Failures,
     SimulatedProvider,
     breaks,
+    fails,
     image_seen,
     pace,
 )
@@ -273,6 +274,8 @@ async def stream(asked: Asked, answer: Answer, counted: Counted) -> bool:
     """A streamed answer, whether it is whole; `slow` takes its time, others break in their own way."""
     model = asked.model
     await answer.begin(EVENT_STREAM)
+    if model == "together":
+        answer.hold()
     await answer.piece(event("messageStart", {"role": "assistant"}))
     for index, (start, deltas) in enumerate(blocks_of(asked)):
         if start is not None:
@@ -282,7 +285,7 @@ async def stream(asked: Asked, answer: Answer, counted: Counted) -> bool:
             content = event("contentBlockDelta", {"delta": delta, "contentBlockIndex": index})
             await answer.piece(content)
             if breaks(model, number):
-                if model == "midway":
+                if await fails(model):
                     problem = {"message": "The model crashed.", "originalStatusCode": 500}
                     await answer.piece(exception("modelStreamErrorException", problem))
                 elif model == "cut":

@@ -1,7 +1,7 @@
 """Each caller's wire with each provider: envelopes as the wire's owner documents them, whoever answers.
 
-Plain, streamed, one tool, parallel tools, refused, broken off within a stream. The clients are plain HTTP, so that no SDK
-mends what is wrong; the providers are simulators that refuse what their wire does not have.
+Plain, streamed, one tool, parallel tools, refused, broken off within a stream. The clients are plain HTTP, so that no
+SDK mends what is wrong; the providers are simulators that refuse what their wire does not have.
 """
 
 import json
@@ -360,10 +360,10 @@ def test_error(wire, provider, case, stream):
     assert response.headers["content-type"] == "application/json"
     assert KEY not in response.text
     if case == "rate-limited":
-        assert response.headers["retry-after"] == "17"
+        assert 1 <= int(response.headers["retry-after"]) <= 17  # what is left of it, when it was asked before
 
 
-@pytest.mark.parametrize("case", ["midway", "cut", "severed"])
+@pytest.mark.parametrize("case", ["midway", "together", "cut", "severed"])
 def test_mid_stream_error(wire, provider, providers, served, caller, case):
     response = wire.ask(named(provider, case), **streaming(wire))
     assert response.status_code == 200

@@ -51,7 +51,7 @@ for (const provider of direct ? [""] : ["", "anthropic-", "bedrock-"]) {
   test(`errors of ${provider || "the provider"} are the SDK's own`, async () => {
     await assert.rejects(client.messages.create(body(`${provider}rate-limited`)), (error) => {
       assert.ok(error instanceof Anthropic.RateLimitError);
-      assert.equal(error.headers.get("retry-after"), "17");
+      assert.ok(Number(error.headers.get("retry-after")) <= 17);
       return error.error.error.type === "rate_limit_error";
     });
     await assert.rejects(client.messages.create(body(`${provider}broken`)), Anthropic.InternalServerError);

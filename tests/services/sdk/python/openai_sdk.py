@@ -184,7 +184,7 @@ def test_each_error_of_a_provider_is_the_sdks_own(client, provider, model, error
         assert raised.value.status_code == status
         assert raised.value.request_id.startswith("req_")
         if model == "rate-limited":
-            assert raised.value.response.headers["retry-after"] == "17"
+            assert 1 <= int(raised.value.response.headers["retry-after"]) <= 17
 
 
 def test_errors_of_the_gateway_are_the_sdks_own(client):
