@@ -85,7 +85,10 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="slipway-bench-"))
     try:
         with running(folder, chosen, given.targets) as (bench, upstream):
-            measured(bench, given.parts, folder, upstream, chosen)
+            try:
+                measured(bench, given.parts, folder, upstream, chosen)
+            except SystemExit as failure:  # what was measured before is printed all the same
+                bench.samples.wrong.append(str(failure))
         synced_ms = fdatasync_ms(str(folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -190,6 +190,7 @@ class Bench:
 def redis_rounds(bench: Bench, other: Target) -> None:
     """Slipway without and with limits in Redis, in turn."""
     first = next(target for target in bench.targets if target.name == "slipway")
+    exact(other, PLAIN_MODEL, 8, 100)
     wrk(bench._folder, other, PLAIN_MODEL, 8, 1)
     for _ in range(bench._plan.rounds):
         pair = []
