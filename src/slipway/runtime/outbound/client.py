@@ -38,13 +38,17 @@ class Outbound:
 
     def __init__(self, base_url: str, *, bounds: Bounds | None = None, tls: ssl.SSLContext | None = None) -> None:
         """`base_url` is http(s); its path stands before every path, its query after. Raises Misconfigured."""
-        parts = urlsplit(base_url)
+        try:
+            parts = urlsplit(base_url)
+            port = parts.port
+        except ValueError as error:
+            raise Misconfigured(f"{base_url[:200]!r} is not an http(s) address.") from error
         if parts.scheme not in ("http", "https") or not parts.hostname or not base_url.isascii():
             raise Misconfigured(f"{base_url[:200]!r} is not an http(s) address.")
         self._secure = parts.scheme == "https"
         self._tls = tls
         self._host = parts.hostname
-        self._port = parts.port or (443 if self._secure else 80)
+        self._port = port or (443 if self._secure else 80)
         self._authority = parts.netloc.rpartition("@")[2].encode()
         self._prefix = parts.path.rstrip("/").encode()
         self._query = parts.query.encode()
@@ -79,9 +83,9 @@ class Outbound:
         """An answer whose head is there, to be read and closed. Raises as `post`."""
         connection, call = await self._sent(path, headers, body, deadlines, streams=True)
         try:
-            while not call.head and call.error is None and not call.complete:
+            while not call.is_answered():
                 await call.ready
-                if not call.head and call.error is None and not call.complete:
+                if not call.is_answered():
                     call.ready = asyncio.get_running_loop().create_future()
         except BaseException:
             if connection.call is call:
@@ -128,7 +132,9 @@ class Outbound:
             known = self._heads.get(key)
             if known is not None:
                 return known
-        target = self._prefix + path.encode("ascii")
+        if not path.isascii():
+            raise InvalidRequest("A path for the server that is asked has a character that is not ASCII.")
+        target = self._prefix + path.encode()
         if self._query:
             target += (b"&" if b"?" in target else b"?") + self._query
         lines = [b"POST %b HTTP/1.1" % target, b"host: %b" % self._authority, b"accept-encoding: identity"]
@@ -162,7 +168,7 @@ class Outbound:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.is_usable(now_s):
+            if connection.is_usable(now_s) and not connection.has_waiting():
                 return connection
             connection.abort()
         return None
@@ -186,6 +192,9 @@ class Outbound:
                 self._connecting += 1
                 try:
                     return await self._made(loop)
+                except BaseException:
+                    self._wake_one(None)  # room for one again, also after a deadline or a cancellation
+                    raise
                 finally:
                     self._connecting -= 1
         except TimeoutError as error:
@@ -202,8 +211,12 @@ class Outbound:
         except SlipwayError:
             raise
         except (OSError, ValueError) as error:  # a certificate that does not hold is an OSError too
-            self._wake_one(None)
             raise Unavailable(_ADDRESS, detail=repr(error)) from error
+        if self._closed:
+            connection.abort()
+            raise Unavailable("The platform is stopping.", retryable=False)
+        if connection.is_gone():  # the pool would never be told of its end
+            raise Unavailable(_ADDRESS, detail="the connection ended as it was made")
         self._open.add(connection)
         return connection
 

@@ -5,6 +5,7 @@ the call and to the pool.
 """
 
 import asyncio
+import select
 from collections.abc import Callable
 from typing import Final
 
@@ -49,6 +50,10 @@ class Call:
         self.complete = False
         self.error: SlipwayError | None = None
 
+    def is_answered(self) -> bool:
+        """Whether a stream can begin, or is known to fail."""
+        return self.head or self.complete or self.error is not None
+
     def wake(self) -> None:
         """Lets whoever waits go on."""
         if not self.ready.done():
@@ -69,6 +74,7 @@ class Connection(asyncio.Protocol):
         "_lost",
         "_parser",
         "_paused",
+        "_poll",
         "_released",
         "expires_at_s",
         "keep_s",
@@ -113,6 +119,14 @@ class Connection(asyncio.Protocol):
         """Whether a call may be sent on it."""
         return not self._dirty and not self.transport.is_closing() and now_s < self.expires_at_s
 
+    def has_waiting(self) -> bool:
+        """Whether bytes or an end have come that the loop has not read yet: nothing good comes unasked."""
+        return bool(self._poll.poll(0))
+
+    def is_gone(self) -> bool:
+        """Whether it ended already."""
+        return self._dirty or self.transport.is_closing()
+
     def send(self, call: Call, head: bytes, body: bytes) -> None:
         """Writes a request."""
         self._call = call
@@ -147,11 +161,11 @@ class Connection(asyncio.Protocol):
     def check(self, now_s: float) -> None:
         """Ends a call that takes too long."""
         call = self._call
-        if call is None or self._paused:
+        if call is None:
             return
         if now_s >= call.deadline_s:
             self.fail(DeadlineExceeded("The server that was asked did not finish in time.", effect_unknown=True))
-        elif now_s >= self.last_s + call.quiet_s:
+        elif not self._paused and now_s >= self.last_s + call.quiet_s:
             self.fail(DeadlineExceeded("The server that was asked did not go on in time.", effect_unknown=True))
 
     # asyncio --------------------------------------------------------------------------------------------------------
@@ -159,6 +173,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Nothing is sent yet."""
         self.transport = transport  # type: ignore[assignment]
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """A piece of an answer."""

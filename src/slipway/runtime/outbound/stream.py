@@ -44,7 +44,11 @@ class Stream:
                 return b""
             if call.ready.done():
                 call.ready = asyncio.get_running_loop().create_future()
-            await call.ready
+            try:
+                await call.ready
+            except asyncio.CancelledError:
+                self.close()
+                raise
 
     async def rest(self, max_bytes: int) -> bytes:
         """All that is still to come; raises UpstreamFailed when that is more than `max_bytes`."""
