@@ -29,6 +29,7 @@ from slipway.services.gateway.ports import ChatProvider, EmbeddingProvider
 from slipway.services.gateway.prices import UNPRICED
 from slipway.services.gateway.relay import StreamRelay, answer_for, provider_body, stream_relay, with_usage
 from slipway.services.gateway.wire import text_length
+from slipway.services.gateway.wire_anthropic_request import DEFAULT_MAX_TOKENS
 
 _CHARACTERS_PER_TOKEN: Final = 4  # OpenAI's own rule of thumb for English
 _NOTHING: Final = Tokens(0)
@@ -285,6 +286,9 @@ def _taken(
 
 def _body(request: ChatRequest, model: ServedModel, cap_tokens: int | None) -> dict[str, Any]:
     provider = _chat(model)
+    if cap_tokens is None and provider.wire == "anthropic" and model.facts.max_output_tokens is not None:
+        # That wire wants a figure also where the caller states none: never more than the bound that is held.
+        cap_tokens = min(DEFAULT_MAX_TOKENS, model.facts.max_output_tokens)
     most = None if cap_tokens is None else capped(request.wire, request.body, cap_tokens, model.facts)
     return provider_body(
         request.wire, provider.wire, request.body, provider.model_id, stream=request.stream, max_tokens=most
