@@ -1,7 +1,7 @@
 """Budget leases on real stores: one suite for all of them, and the escrow of several holders on top."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,17 +11,36 @@ from slipway.base.clock import SystemClock
 from slipway.base.errors import BudgetExceeded, Unavailable
 from slipway.base.ids import new_id
 from slipway.runtime.database import Database
+from slipway.runtime.redis import open_redis
 from slipway.services.gateway.adapter_postgres_leases import PostgresLeases
+from slipway.services.gateway.adapter_redis_leases import RedisLeases
 from slipway.services.gateway.escrow import Escrow, EscrowHooks
 from slipway.services.gateway.lease_models import Account, Ask, State, lost_row_id
 from slipway.services.gateway.lease_ports import LeaseStore
+from tests.redis_server import redis_server
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["postgres"])
-async def store(request: pytest.FixtureRequest, database: Database) -> LeaseStore:
-    return PostgresLeases(database)
+@pytest.fixture(params=["postgres", "redis"])
+async def store(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[LeaseStore]:
+    if request.param == "postgres":
+        yield PostgresLeases(database)
+        return
+    client = open_redis(request.getfixturevalue("redis_url"))
+    await client.set("slipway:leases:epoch", 1, nx=True)  # long ago
+    yield RedisLeases(client, nothing_booked)
+    await client.aclose()
+
+
+async def nothing_booked(account: Account) -> int:
+    return 0
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with redis_server() as url:
+        yield url
 
 
 @pytest.fixture
@@ -249,6 +268,9 @@ class Away:
         if self.deaf:
             raise Unavailable("the answer is lost")
         return state
+
+    async def lease_epoch(self) -> int:
+        return await self._store.lease_epoch()
 
     async def lease_close(self, account: Account, holder: str, spent: int) -> bool:
         return await self._store.lease_close(account, holder, spent)
