@@ -15,8 +15,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from slipway.base.ids import new_id
 from slipway.runtime.migrations import migrate
 from slipway.runtime.postgres import EmbeddedAddresses, EmbeddedPostgres
 from tests.services.gateway_fleet import Client, Fleet, OpenAIByName, Outcome, token
@@ -113,9 +115,9 @@ def database_killed(server: EmbeddedPostgres) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_each_accepted_request_has_one_row_with_its_true_status(server, tmp_path: Path, new_caller) -> None:
+def test_each_accepted_request_has_one_row_with_its_true_status(server, tmp_path: Path) -> None:
     database, addresses = server
-    tenant_id, provider = new_caller().tenant_id, OpenAIByName()
+    tenant_id, provider = new_id("ten"), OpenAIByName()
     with served_app(provider) as url:
         fleet = Fleet(tmp_path, manifest(url), addresses, {})
         try:
@@ -149,6 +151,8 @@ async def troubled(load: Load, fleet: Fleet, database: EmbeddedPostgres) -> list
     fleet.kill(1)
     await asyncio.sleep(OUTAGE_S - (time.monotonic() - away_s))
     last = len(load.outcomes)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(fleet.addresses.app_url)
     await asyncio.to_thread(database.start)
     await asyncio.to_thread(fleet.start, 1)
     load.pause_s = 0.0
@@ -172,12 +176,15 @@ def check(outcomes: list[Outcome], rows: list[dict], provider: OpenAIByName) -> 
             assert outcome.hung_up or outcome.broken, outcome
             continue
         lines = provider.charged.get(outcome.name, [])
-        if outcome.hung_up or outcome.broken:
-            assert row["status"] != "unknown" or outcome.gateway in (0, 1)
-        elif outcome.whole:
+        if outcome.whole:
             assert (row["status"], outcome.headers["x-request-id"]) == ("ok", row["id"])
-        else:
+        elif not (outcome.hung_up or outcome.broken):
             assert (row["status"], outcome.headers["x-request-id"]) == ("error", row["id"]), outcome
+        if row["status"] == "cancelled":
+            assert outcome.hung_up, outcome
+        if row["status"] == "error":
+            # A model that has failed often lately is left alone for a while: that is the row's code then.
+            assert outcome.behaviour not in ("plain", "slow") or row["error_code"] == "unavailable", row
         if row["status"] == "ok":
             (line,) = lines
             assert line.complete
