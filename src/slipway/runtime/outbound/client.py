@@ -6,6 +6,7 @@ it was served (`effect_unknown`), and it is the caller's to decide.
 """
 
 import asyncio
+import re
 import ssl
 from collections import deque
 from functools import cache
@@ -20,6 +21,8 @@ from slipway.runtime.outbound.terms import Bounds, Deadlines, HeaderList, Header
 _SWEEP_S: Final = 0.05  # deadlines are late by this much at most
 _PREPARED: Final = 256  # heads kept; a server has a few paths and a key
 _NEVER_S: Final = float("inf")
+_NO_TARGET: Final = re.compile(rb"[^\x21-\x7e]")
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, token
 _ADDRESS: Final = "The server that was asked cannot be reached: try again, or check its address in the manifest."
 
 
@@ -104,12 +107,12 @@ class Outbound:
             self._sweep.cancel()
             self._sweep = None
         for connection in list(self._open):
-            connection.fail(Unavailable("The platform is stopping.", retryable=False))
+            connection.fail(_stopping(effect_unknown=True))
         self._idle.clear()
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_exception(Unavailable("The platform is stopping.", retryable=False))
+                waiter.set_exception(_stopping())
         await asyncio.sleep(0)
 
     async def _sent(
@@ -139,6 +142,8 @@ class Outbound:
             target += (b"&" if b"?" in target else b"?") + self._query
         lines = [b"POST %b HTTP/1.1" % target, b"host: %b" % self._authority, b"accept-encoding: identity"]
         for name, value in headers:
+            if not _NAME.fullmatch(name):
+                raise InvalidRequest("A header for the server that is asked has a name that HTTP does not allow.")
             if name.lower() not in (
                 b"host",
                 b"content-length",
@@ -152,9 +157,10 @@ class Outbound:
             b"\0" in head
             or head.count(b"\n") != len(lines) - 1
             or head.count(b"\r") != len(lines) - 1
-            or b" " in target
+            or not target
+            or _NO_TARGET.search(target)
         ):
-            raise InvalidRequest("A header or a path for the server that is asked has a line break in it.")
+            raise InvalidRequest("A header or a path for the server that is asked has a line break or a space in it.")
         head += b"\r\n"
         if key is not None:
             if len(self._heads) >= _PREPARED:
@@ -175,30 +181,48 @@ class Outbound:
 
     async def _connected(self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines) -> Connection:
         if self._closed:
-            raise Unavailable("The platform is stopping.", retryable=False)
+            raise _stopping()
         try:
-            async with asyncio.timeout(deadlines.connect_s):
-                while len(self._open) + self._connecting >= self._bounds.connections:
-                    waiter: asyncio.Future[Connection | None] = loop.create_future()
-                    self._waiting.append(waiter)
-                    try:
-                        connection = await waiter
-                    except BaseException:
-                        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                            self._handed_back(waiter.result())
-                        raise
-                    if connection is not None and connection.is_usable(loop.time()):
+            async with asyncio.timeout(min(deadlines.connect_s, deadlines.total_s)):
+                if self._room():
+                    self._connecting += 1
+                else:
+                    connection = await self._place(loop)
+                    if connection is not None:
                         return connection
-                self._connecting += 1
                 try:
                     return await self._made(loop)
-                except BaseException:
-                    self._wake_one(None)  # room for one again, also after a deadline or a cancellation
-                    raise
                 finally:
                     self._connecting -= 1
+                    self._offer_room()  # after a deadline or a cancellation too
         except TimeoutError as error:
             raise Unavailable(_ADDRESS, detail=f"not connected within {deadlines.connect_s:g} s") from error
+
+    async def _place(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
+        """A connection, or room to make one, counted in `_connecting` already so that nobody else takes it."""
+        first = True
+        while not self._closed:
+            waiter: asyncio.Future[Connection | None] = loop.create_future()
+            if first:
+                self._waiting.append(waiter)
+            else:
+                self._waiting.appendleft(waiter)
+            try:
+                connection = await waiter
+            except BaseException:
+                if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                    self._handed_back(waiter.result())
+                while self._waiting and self._waiting[0].done():  # who gave up is not kept until there is room
+                    del self._waiting[0]
+                raise
+            if connection is None or connection.is_usable(loop.time()):
+                return connection
+            connection.abort()  # it ended on its way here
+            if self._room():
+                self._connecting += 1
+                return None
+            first = False
+        raise _stopping()
 
     async def _made(self, loop: asyncio.AbstractEventLoop) -> Connection:
         try:
@@ -214,7 +238,7 @@ class Outbound:
             raise Unavailable(_ADDRESS, detail=repr(error)) from error
         if self._closed:
             connection.abort()
-            raise Unavailable("The platform is stopping.", retryable=False)
+            raise _stopping()
         if connection.is_gone():  # the pool would never be told of its end
             raise Unavailable(_ADDRESS, detail="the connection ended as it was made")
         self._open.add(connection)
@@ -228,7 +252,8 @@ class Outbound:
 
     def _handed_back(self, connection: Connection | None) -> None:
         if connection is None:
-            self._wake_one(None)
+            self._connecting -= 1
+            self._offer_room()
         elif connection.is_usable(connection.last_s):
             self._released(connection)
 
@@ -236,7 +261,14 @@ class Outbound:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-        self._wake_one(None)
+        self._offer_room()
+
+    def _room(self) -> bool:
+        return len(self._open) + self._connecting < self._bounds.connections
+
+    def _offer_room(self) -> None:
+        if self._waiting and self._room() and self._wake_one(None):
+            self._connecting += 1  # kept for who was woken, until a connection is made or the room handed back
 
     def _wake_one(self, connection: Connection | None) -> bool:
         """Gives a connection, or room for one, to who has waited longest."""
@@ -258,3 +290,7 @@ class Outbound:
             for connection in stale:
                 connection.abort()
         self._sweep = loop.call_later(_SWEEP_S, self._swept, loop) if self._open else None
+
+
+def _stopping(*, effect_unknown: bool = False) -> Unavailable:
+    return Unavailable("The platform is stopping.", retryable=False, effect_unknown=effect_unknown)

@@ -22,7 +22,6 @@ class Call:
     """One request and its answer as it comes."""
 
     __slots__ = (
-        "began",
         "body",
         "complete",
         "deadline_s",
@@ -46,7 +45,6 @@ class Call:
         self.head = False
         self.body: list[bytes] = []
         self.size_bytes = 0  # of `body`
-        self.began = False  # a byte of the answer has come
         self.complete = False
         self.error: SlipwayError | None = None
 
@@ -80,7 +78,6 @@ class Connection(asyncio.Protocol):
         "keep_s",
         "last_s",
         "transport",
-        "uses",
     )
 
     transport: asyncio.Transport
@@ -106,7 +103,6 @@ class Connection(asyncio.Protocol):
         self.keep_s = bounds.idle_s
         self.last_s = loop.time()
         self.expires_at_s = _UNSET
-        self.uses = 0
 
     # What the client does -------------------------------------------------------------------------------------------
 
@@ -132,7 +128,6 @@ class Connection(asyncio.Protocol):
         self._call = call
         self._head_bytes = 0
         self._framed = False
-        self.uses += 1
         self.last_s = self._loop.time()
         self.transport.write(head + body if len(body) < 65536 else b"".join((head, body)))
 
@@ -185,7 +180,6 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return
         self.last_s = self._loop.time()
-        call.began = True
         if not call.head:
             self._head_bytes += len(data)
         try:
@@ -202,15 +196,21 @@ class Connection(asyncio.Protocol):
             return
         if call.complete:
             self._finish(call)
-        elif not call.head:
+        else:
+            self._continue(call)
+
+    def _continue(self, call: Call) -> None:
+        if not call.head:
             if self._head_bytes > self._bounds.head_bytes:
                 self.fail(_broken("a head without end"))
-        elif call.streams:
-            self._streamed(call)
-        elif call.size_bytes > self._bounds.body_bytes:
-            self.fail(_too_much())
-
-    def _streamed(self, call: Call) -> None:
+            return
+        if call.error is not None:
+            self.fail(call.error)
+            return
+        if not call.streams:
+            if call.size_bytes > self._bounds.body_bytes:
+                self.fail(_too_much())
+            return
         if call.size_bytes > self._bounds.queue_bytes and not self._paused:
             self._paused = True
             self.transport.pause_reading()

@@ -36,7 +36,8 @@ class Stream:
                 content = call.body[0] if len(call.body) == 1 else b"".join(call.body)
                 call.body = []
                 call.size_bytes = 0
-                self._connection.resume()
+                if self._connection.call is call:  # it may serve another one by now
+                    self._connection.resume()
                 return content
             if call.error is not None:
                 raise call.error
