@@ -45,7 +45,19 @@ MODELS = (
 # What the simulators of Anthropic and Bedrock do under the same names, behind the provider's here.
 ELSEWHERE = (
     *("plain", "slow", "recovers", "midway", "cut", "severed", "silent", "rate-limited", "broken", "overloaded"),
-    *("strict", "redirect", "not-json", "wrong-key", "tools", "images", "limited", "stopped", "thinking", "together"),
+    *(
+        "strict",
+        "redirect",
+        "not-json",
+        "wrong-key",
+        "tools",
+        "images",
+        "limited",
+        "stopped",
+        "thinking",
+        "together",
+        "stalls",
+    ),
 )
 
 
@@ -134,6 +146,7 @@ def served_gateway(
     *,
     anthropic: str | None = None,
     bedrock: str | None = None,
+    deadlines: Deadlines = DEADLINES,
 ) -> Iterator[Served]:
     """Serves the gateway as `slipway serve --target gateway` does."""
     parts: list[Part] = []
@@ -145,7 +158,7 @@ def served_gateway(
         part = wire(
             foundation(home, postgres, database, models, url),
             secret=secret,
-            deadlines=DEADLINES,
+            deadlines=deadlines,
             policy=POLICY,
             failures=NEVER_OPENS,
         )
