@@ -45,6 +45,7 @@ class UsageRow(Response):
     )
     over_bound: bool = Field(default=False, description="Whether the provider billed more than was reserved.")
     provider_request_id: str | None = Field(default=None, description="The provider's own id of the request.")
+    charged_tokens: int = Field(description="What budgets of tokens count: the bound where nobody counted.")
     latency_ms: int = Field(description="From acceptance to the end of the answer.")
     ttft_ms: int | None = Field(default=None, description="For streams: from acceptance to the first chunk.")
     status: UsageStatus = Field(

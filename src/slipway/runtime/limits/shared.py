@@ -7,7 +7,7 @@ this process counts by itself, tells `on_open_failure` of each check, and looks 
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from redis.asyncio import Redis
@@ -90,6 +90,7 @@ class RedisLimiter:
         self, redis: Redis, clock: Clock | None = None, *, on_open_failure: Callable[[], object] | None = None
     ) -> None:
         self._redis = redis.client()
+        self._run: Callable[..., Awaitable[list[int]]] = self._redis.execute_command
         self._local = LocalLimiter(clock)
         self._on_open_failure = on_open_failure
         self._waiting: list[_Check] = []
@@ -157,9 +158,9 @@ class RedisLimiter:
             if not self._sha:
                 self._sha = await self._redis.script_load(_SCRIPT)
             try:
-                numbers: list[int] = await self._redis.execute_command("EVALSHA", self._sha, len(keys), *keys, text)
+                numbers: list[int] = await self._run("EVALSHA", self._sha, len(keys), *keys, text)
             except NoScriptError:  # Redis was started anew
-                numbers = await self._redis.execute_command("EVAL", _SCRIPT, len(keys), *keys, text)
+                numbers = await self._run("EVAL", _SCRIPT, len(keys), *keys, text)
         return numbers
 
     async def _look(self) -> None:

@@ -91,7 +91,7 @@ class Account:
         try:
             self._books.log.open(self._opening(model))
             if self._books.log.must_sync:
-                await self._books.log.synced()
+                await self._synced()
         except BaseException:
             self._release()
             raise
@@ -109,11 +109,20 @@ class Account:
                 await self._hold()
             self._attempts += 1
             self._books.log.open(self._opening(model))
+            if self._books.log.must_sync:
+                await self._books.log.synced()
         except (BudgetExceeded, Unavailable, StorageFull):
             return False
         self._uncertain_tokens += demand.bound_tokens
         self._uncertain_usd_micros += demand.bound_usd_micros
         return True
+
+    async def _synced(self) -> None:
+        try:
+            await self._books.log.synced()
+        except BaseException:
+            self._books.log.withdraw(self._demand.request_id)
+            raise
 
     def _opening(self, model: ServedModel) -> Opening:
         demand, price = self._demand, model.price
@@ -203,6 +212,7 @@ class Account:
                 uncertain_usd_micros=self._uncertain_usd_micros,
                 over_bound=over_bound,
                 provider_request_id=provider_request_id,
+                charged_tokens=used_tokens,
                 charges=tuple(charges),
             )
         )
@@ -215,6 +225,7 @@ class Account:
             for budget in demand.budgets:
                 amount = demand.bound_usd_micros if budget.unit == _USD else demand.bound_tokens
                 if not escrow.try_hold(budget, amount):
+                    self._books.log.leasing(budget.key)
                     await escrow.hold(budget, amount)
                 taken.append((budget, amount))
         except BaseException:

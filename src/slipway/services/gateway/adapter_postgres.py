@@ -43,6 +43,7 @@ _TYPES: Final = {
     "uncertain_usd_micros": "bigint",
     "over_bound": "boolean",
     "provider_request_id": "text",
+    "charged_tokens": "bigint",
     "latency_ms": "integer",
     "ttft_ms": "integer",
     "status": "text",

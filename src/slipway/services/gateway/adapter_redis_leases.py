@@ -211,8 +211,9 @@ class RedisLeases:
             async with self._redis.pipeline(transaction=True) as pipe:
                 for key in account_keys:
                     budget, leases = _keys(key)
-                    pipe.hmget(budget, ["tenant", "limit", "taken"])
-                    pipe.hvals(leases)
+                    # A pipeline keeps commands for `execute`: there is nothing to await yet.
+                    _ = pipe.hmget(budget, ["tenant", "limit", "taken"])
+                    _ = pipe.hvals(leases)
                 answers: list[Any] = await pipe.execute()
         found = []
         for key, (tenant, limit, taken), leases_of in zip(account_keys, answers[::2], answers[1::2], strict=True):

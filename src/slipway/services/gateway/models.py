@@ -183,7 +183,8 @@ class UsageRow:
     """What one accepted request took. `model` is the one that answered, `requested_model` the one asked for.
 
     A counted cost is that of `tokens` at `price` (`Price.text`) and `uncertain_usd_micros`, which attempts that broke
-    before may have cost. `charges` go to budgets and are no part of the stored row.
+    before may have cost. `charged_tokens` is what budgets of tokens count. `charges` go to budgets
+    and are no part of the stored row.
     """
 
     request_id: str
@@ -206,4 +207,5 @@ class UsageRow:
     uncertain_usd_micros: int = 0
     over_bound: bool = False
     provider_request_id: str | None = None
+    charged_tokens: int = 0
     charges: tuple[Charge, ...] = ()

@@ -78,6 +78,14 @@ class UsageLog(Protocol):
         """Returns once what was opened outlives the machine. Raises Unavailable."""
         ...
 
+    def withdraw(self, request_id: str) -> None:
+        """Takes back what was opened: the provider was not called."""
+        ...
+
+    def leasing(self, account: str) -> None:
+        """Keeps that this process is about to hold a part of a budget. Raises StorageFull or Unavailable."""
+        ...
+
     def close(self, row: UsageRow) -> None:
         """Keeps the row of an opened request, once. Never raises."""
         ...

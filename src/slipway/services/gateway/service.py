@@ -278,7 +278,7 @@ def _taken(
     pieces: list[bytes] = []
     try:
         for event in batch:
-            pieces.append(take(event))
+            pieces += (take(event),)
     except SlipwayError as error:
         return b"".join(pieces), error
     return b"".join(pieces), None

@@ -92,6 +92,7 @@ class Settlement:
             price_version="",
             cost_basis="bound",
             reserved_usd_micros=lease.rest if is_money else 0,
+            charged_tokens=0 if is_money else lease.rest,
         )
 
 

@@ -95,16 +95,7 @@ class Upstream:
                 size_bytes += len(piece)
                 if size_bytes > MAX_STREAM_BYTES:
                     raise UpstreamFailed("The model's provider sent more than an answer.", retryable=False)
-                batch: list[dict[str, Any]] = []
-                done, failure = False, None
-                try:
-                    for data in events.feed(piece):
-                        if data == _DONE:
-                            done = True
-                            break
-                        batch.append(json_object(data))
-                except SlipwayError as error:
-                    failure = error  # what came before it is the caller's all the same
+                batch, done, failure = _parsed(events, piece)
                 if done:
                     await drained(stream)
                 if batch:
@@ -134,6 +125,19 @@ class Upstream:
         headers = (*self._fixed, *(self._credential(key) if key is not None else ()))
         self._headers = (key, headers)
         return headers
+
+
+def _parsed(events: Events, piece: bytes) -> tuple[list[dict[str, Any]], bool, SlipwayError | None]:
+    """The objects that a piece completes, whether it said `[DONE]`, and what was wrong after them."""
+    batch: list[dict[str, Any]] = []
+    try:
+        for data in events.feed(piece):
+            if data == _DONE:
+                return batch, True, None
+            batch.append(json_object(data))
+    except SlipwayError as error:
+        return batch, False, error
+    return batch, False, None
 
 
 async def drained(stream: Stream) -> None:

@@ -21,6 +21,7 @@ def upgrade() -> None:
         " ADD COLUMN uncertain_usd_micros bigint NOT NULL DEFAULT 0,"
         " ADD COLUMN over_bound boolean NOT NULL DEFAULT false,"
         " ADD COLUMN provider_request_id text,"
+        " ADD COLUMN charged_tokens bigint NOT NULL DEFAULT 0,"
         " DROP CONSTRAINT usage_row_status_check,"
         " ADD CONSTRAINT usage_row_status_check"
         " CHECK (status IN ('ok', 'error', 'cancelled', 'unknown', 'lost')),"
