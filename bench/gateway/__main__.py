@@ -48,8 +48,8 @@ def plan(given: argparse.Namespace) -> Plan:
     short = given.quick or given.only is not None
     return Plan(
         rounds=given.rounds or (2 if short else 5),
-        seconds=given.seconds or (2.0 if short else 4.0),
-        window_s=2.0 if short else 4.0,
+        seconds=given.seconds or (1.0 if given.quick else 2.0 if short else 4.0),
+        window_s=1.0 if given.quick else 2.0 if short else 4.0,
         connections=(32,) if short else (8, 32),
         memory_requests=1_000_000 if given.memory else 50_000,
     )

@@ -37,7 +37,7 @@ class Plan:
     @property
     def paced_model(self) -> str:
         """Streams that last as long as their window, their opening and a margin."""
-        return stream_model(int((self.window_s + 2.5) * 1000 / INTERVAL_MS), INTERVAL_MS)
+        return stream_model(int((self.window_s + 2) * 1000 / INTERVAL_MS), INTERVAL_MS)
 
     def models(self) -> list[str]:
         return [PLAIN_MODEL, BURST_MODEL, TTFT_MODEL, self.paced_model]
