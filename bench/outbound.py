@@ -89,7 +89,7 @@ def main() -> None:
         server.terminate()
         server.join()
     print(f"slipway.runtime.outbound  {ours:>8.1f} µs of CPU a request")
-    print(f"httpx                     {theirs:>8.1f} µs of CPU a request")
+    print(f"httpx                     {theirs:>8.1f} µs of CPU a request, {theirs / ours:.0f} times ours")
 
 
 if __name__ == "__main__":
