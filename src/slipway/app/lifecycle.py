@@ -7,6 +7,7 @@ the parts outlives the port: a request under way still needs it. The embedded Po
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import os
@@ -15,6 +16,7 @@ import socket as sockets
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -31,6 +33,7 @@ from slipway.runtime.settings import Settings
 from slipway.runtime.telemetry import close_traces, configure_traces
 from slipway.services.identity.bootstrap import admin_key_new, bootstrap
 
+_COLLECTED_AFTER: Final = 10_000  # objects, not 700: requests leave few circles, each round costs all the same
 _log = logging.getLogger(__name__)
 
 
@@ -109,6 +112,10 @@ async def _serve(
             for server, task in zip((outside, between), serving, strict=True):
                 await _until_answering(server, task)
             readiness.started = True
+            # What was made by now stays for good: the collector need not look at it for each request's rubbish.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(_COLLECTED_AFTER, 20, 50)
             if not stop.is_set():  # a signal during the start: nobody is told of a platform that is about to end
                 on_ready()
             await _until_stopped(stop, [*serving, *running.values()])

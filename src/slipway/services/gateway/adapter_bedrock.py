@@ -116,14 +116,21 @@ class BedrockModel:
             frames = EventStreamBuffer()
             while piece := await stream.read():
                 frames.add_data(piece)
+                batch: list[dict[str, Any]] = []
+                failure: SlipwayError | None = None
                 try:
-                    batch = [_event(frame) for frame in frames]
+                    for frame in frames:
+                        batch += (_event(frame),)
                 except ParserError as error:
-                    raise UpstreamFailed(
+                    failure = UpstreamFailed(
                         "The model's provider sent an event that cannot be read.", detail=repr(error)
-                    ) from error
+                    )
+                except SlipwayError as error:
+                    failure = error  # what came before it is the caller's all the same
                 if batch:
                     yield batch
+                if failure is not None:
+                    raise failure
         except SlipwayError as error:
             if stream.status == 200:
                 error.effect_unknown = True

@@ -10,6 +10,7 @@ Everything runs on one event loop; nothing here is safe for threads.
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ _QUIET_SYNCS: Final = 8  # at once, when nobody waits; arbitrary
 _SPARSE: Final = 100  # requests of the usual size; with less than that left nothing is taken ahead
 _AHEAD_S: Final = 2.0  # of the spending of late are kept ready
 _AHEAD_REQUESTS: Final = 16  # and as many of the largest; arbitrary
+
+
+_log = logging.getLogger(__name__)
 
 
 def _nothing(*_: object) -> None:
@@ -286,7 +290,9 @@ class Escrow:
         try:
             async with asyncio.timeout(_SYNC_TIMEOUT_S):
                 state = await self._store.lease_sync(ask)
-        except (SlipwayError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            if not isinstance(error, SlipwayError | TimeoutError):
+                _log.error("a sync of %s failed: %s", lease.account.key, error, exc_info=error)
             self._hooks.synced(self._monotonic_s() - sent_s, False)
             self._fail(lease, present, error)
             return False
