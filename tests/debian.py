@@ -1,4 +1,4 @@
-"""Programs of Debian that some tests run for real: installed where that is allowed, and said to be missing where not."""
+"""Programs of Debian that some tests run for real: installed where that is allowed, else said to be missing."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ import pytest
 
 @cache
 def program(name: str, *, package: str) -> str:
-    """The path of a program, installed with apt when it is missing and this is root on Debian; skips the test otherwise."""
+    """The path of a program, installed with apt when it is missing and this is root; skips the test otherwise."""
     found = find(name) or _installed(name, package)
     if found is None:
         pytest.skip(f"{name} is not here and could not be installed: apt-get install {package}")

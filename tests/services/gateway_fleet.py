@@ -198,6 +198,11 @@ class Client:
             self._writer.transport.abort()
         self._reader = self._writer = None
 
+    async def end(self) -> None:
+        """Closes the connection; its socket is closed in the loop's next turn."""
+        self.close()
+        await asyncio.sleep(0)
+
     async def _exchange(self, path: str, credential: str, content: bytes, outcome: Outcome) -> None:
         if self._reader is None or self._writer is None:
             host, port = self._address

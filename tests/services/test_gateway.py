@@ -389,7 +389,8 @@ def test_one_connection_serves_many_calls(client, simulator):
 
 
 def test_a_model_whose_key_is_not_set_is_warned_of_at_the_start(tmp_path, postgres, provider, caplog):
-    with caplog.at_level("WARNING", "slipway.services.gateway.wiring_models"), served_gateway(tmp_path, postgres, provider[1]):
+    wiring = "slipway.services.gateway.wiring_models"
+    with caplog.at_level("WARNING", wiring), served_gateway(tmp_path, postgres, provider[1]):
         pass
     warned = [record.getMessage() for record in caplog.records if "api_key_env" in record.getMessage()]
     assert warned == ["model keyless: the variable that its api_key_env names is not set, requests will fail"]

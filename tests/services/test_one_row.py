@@ -90,7 +90,7 @@ class Load:
             if self.pause_s:
                 await asyncio.sleep(self.pause_s * self._random.uniform(0.5, 1.5))
         for connection in connections.values():
-            connection.close()
+            await connection.end()
 
     async def _ask(self, connection: Client, gateway: int, name: str) -> Outcome:
         chance = self._random

@@ -77,7 +77,10 @@ class Stand:
 
     def billed_usd_micros(self, prefix: str) -> int:
         """What the providers charged for the requests whose names begin so."""
-        charged = [lines for each in self.providers for name, lines in each.charged.items() if name.startswith(prefix)]
+        # Copies: the providers go on in a thread of their own.
+        charged = [
+            lines for each in self.providers for name, lines in list(each.charged.items()) if name.startswith(prefix)
+        ]
         return sum(line.usd_micros for lines in charged for line in lines)
 
     def plan(self, tenant_id: str, plan: str) -> None:
@@ -162,7 +165,7 @@ async def until_refused(stand: Stand, tenant_id: str, prefix: str, clients: int)
             outcomes.append(outcome)
             if outcome.status != 200:
                 break
-        connection.close()
+        await connection.end()
 
     await asyncio.gather(*(client(gateway, each) for gateway in stand.fleet.running for each in range(clients)))
     return outcomes
@@ -187,7 +190,7 @@ def test_of_a_budget_for_ten_requests_exactly_ten_succeed(stand: Stand, new_call
         path, body = asked("fixed", name)
         connection = Client(stand.fleet.running[gateway].url)
         outcome = await connection.ask(path, token(tenant_id, name), body, Outcome(name, gateway))
-        connection.close()
+        await connection.end()
         return outcome
 
     async def all_at_once() -> list[Outcome]:
@@ -209,7 +212,7 @@ def test_what_a_provider_bills_above_the_bound_is_flagged_and_counted_at_once(st
         path, body = asked("beyond", name)
         connection = Client(stand.fleet.running[gateway].url)
         outcome = await connection.ask(path, token(tenant_id, name), body, Outcome(name, gateway))
-        connection.close()
+        await connection.end()
         return outcome
 
     async def in_turn() -> list[int]:
