@@ -1,7 +1,8 @@
 """The simulated providers themselves: AWS's own SDK takes one for Bedrock, and each bills what it reports."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from typing import Any
 
 import boto3
@@ -37,18 +38,26 @@ def anthropic() -> Iterator[tuple[AnthropicSimulator, httpx.Client]]:
         yield simulator, client
 
 
-def aws(url: str, secret: str = SECRET_ACCESS_KEY, key: str = ACCESS_KEY_ID) -> Any:
-    return boto3.client(
-        "bedrock-runtime",
-        endpoint_url=url,
-        region_name=REGION,
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        config=botocore.config.Config(retries={"total_max_attempts": 1}),
-    )
+@pytest.fixture
+def aws() -> Iterator[Callable[..., Any]]:
+    """Makes clients of AWS's own SDK, and closes them after the test."""
+    with ExitStack() as clients:
+
+        def client(url: str, secret: str = SECRET_ACCESS_KEY, key: str = ACCESS_KEY_ID) -> Any:
+            made = boto3.client(
+                "bedrock-runtime",
+                endpoint_url=url,
+                region_name=REGION,
+                aws_access_key_id=key,
+                aws_secret_access_key=secret,
+                config=botocore.config.Config(retries={"total_max_attempts": 1}),
+            )
+            return clients.enter_context(closing(made))
+
+        yield client
 
 
-def test_awss_own_sdk_converses(bedrock):
+def test_awss_own_sdk_converses(bedrock, aws):
     simulator, url = bedrock
     client = aws(url)
     answer = client.converse(modelId="anthropic.plain-v1:0", messages=QUESTION)
@@ -66,7 +75,7 @@ def test_awss_own_sdk_converses(bedrock):
     assert seen["output"]["message"]["content"][0]["text"].startswith("image/png 8 bytes ")
 
 
-def test_awss_own_sdk_reads_the_frames(bedrock):
+def test_awss_own_sdk_reads_the_frames(bedrock, aws):
     client = aws(bedrock[1])
     events = [*client.converse_stream(modelId="plain", messages=QUESTION)["stream"]]
     assert [next(iter(each)) for each in events] == [
@@ -78,8 +87,9 @@ def test_awss_own_sdk_reads_the_frames(bedrock):
         "call_a",
         "call_b",
     ]
-    with pytest.raises(EventStreamError, match="modelStreamErrorException"):
-        [*client.converse_stream(modelId="midway", messages=QUESTION)["stream"]]
+    broken = client.converse_stream(modelId="midway", messages=QUESTION)["stream"]
+    with closing(broken), pytest.raises(EventStreamError, match="modelStreamErrorException"):
+        [*broken]
 
 
 @pytest.mark.parametrize(
@@ -91,14 +101,14 @@ def test_awss_own_sdk_reads_the_frames(bedrock):
         ("strict", "ValidationException", 400),
     ],
 )
-def test_errors_are_awss(bedrock, model, kind, status):
+def test_errors_are_awss(bedrock, aws, model, kind, status):
     with pytest.raises(ClientError) as refused:
         aws(bedrock[1]).converse(modelId=model, messages=QUESTION)
     assert refused.value.response["Error"]["Code"] == kind
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
-def test_only_the_right_secret_signs(bedrock):
+def test_only_the_right_secret_signs(bedrock, aws):
     simulator, url = bedrock
     billed = len(simulator.bill.lines)
     for client, kind in (

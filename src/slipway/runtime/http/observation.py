@@ -25,14 +25,16 @@ _SECONDS = Histogram(
 _OPEN = Gauge("slipway_http_requests_open", "Requests being worked on.")
 _GIVEN_ID: Final = re.compile(rb"^[A-Za-z0-9_\-]{8,64}$")
 _CLIENT_GONE: Final = 499  # nginx's number for a client that closed before the answer began
+_REFUSED: Final = 400
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 async def observed_hot(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Runs a hot route: an id, metrics and a span as `Observed` gives them, and no log line, which costs as much as the
-    whole route; what a gateway served stands in its usage rows.
+    """Runs a hot route: an id, metrics and a span as `Observed` gives them, and a log line for what was not served. A
+    line costs a good part of the whole route, and what the gateway did serve stands in its usage rows.
     """
-    scope.setdefault("state", {})["request_id"] = new_id("req")
+    request_id = new_id("req")
+    scope.setdefault("state", {})["request_id"] = request_id
     status = _CLIENT_GONE
 
     async def observed_send(message: Message) -> None:
@@ -48,24 +50,26 @@ async def observed_hot(app: ASGIApp, scope: Scope, receive: Receive, send: Send)
                 await cancelled_with_client(app, scope, receive, observed_send)
             finally:
                 finish_span(_route_of(scope), status)
-                _count(scope, status, time.perf_counter() - started_s)
+                _count(scope, request_id, status, time.perf_counter() - started_s)
         return
     try:
         await cancelled_with_client(app, scope, receive, observed_send)
     finally:
-        _count(scope, status, time.perf_counter() - started_s)
+        _count(scope, request_id, status, time.perf_counter() - started_s)
 
 
 _children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
 
-def _count(scope: Scope, status: int, took_s: float) -> None:
+def _count(scope: Scope, request_id: str, status: int, took_s: float) -> None:
     key = (scope["method"], scope["slipway.route"], status)
     children = _children.get(key)
     if children is None:
         children = _children[key] = (_REQUESTS.labels(*key), _SECONDS.labels(*key[:2]))
     children[0].inc()
     children[1].observe(took_s)
+    if status >= _REFUSED:
+        _write_line(scope, request_id, key[0], key[1], status, took_s)
 
 
 class Observed:
@@ -109,17 +113,21 @@ class Observed:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         _REQUESTS.labels(method, route, status).inc()
         _SECONDS.labels(method, route).observe(took_s)
-        _log.info(
-            "request",
-            extra={
-                "request_id": request_id,
-                "client_request_id": _given_id(scope),
-                "method": method,
-                "route": route,
-                "status": status,
-                "took_ms": round(took_s * 1000, 1),
-            },
-        )
+        _write_line(scope, request_id, method, route, status, took_s)
+
+
+def _write_line(scope: Scope, request_id: str, method: str, route: str, status: int, took_s: float) -> None:
+    _log.info(
+        "request",
+        extra={
+            "request_id": request_id,
+            "client_request_id": _given_id(scope),
+            "method": method,
+            "route": route,
+            "status": status,
+            "took_ms": round(took_s * 1000, 1),
+        },
+    )
 
 
 def _route_of(scope: MutableMapping[str, Any]) -> str:
