@@ -89,7 +89,7 @@ def test_awss_own_sdk_reads_the_frames(bedrock, aws):
     ]
     broken = client.converse_stream(modelId="midway", messages=QUESTION)["stream"]
     with closing(broken), pytest.raises(EventStreamError, match="modelStreamErrorException"):
-        [*broken]
+        list(broken)
 
 
 @pytest.mark.parametrize(
