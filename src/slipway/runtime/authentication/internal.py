@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from slipway.base.callers import Caller, Role, Scope, known_scopes
 from slipway.base.errors import Misconfigured, Unauthenticated
+from slipway.runtime.authentication.tokens import check_form
 
 ISSUER: Final = "slipway:internal"
 _AUDIENCE: Final = "slipway:parts"
@@ -72,6 +73,7 @@ class InternalTokens:
 
     def verify_until(self, token: str) -> tuple[Caller, datetime]:
         """The caller that `token` was minted for, and when it ends; raises Unauthenticated."""
+        check_form(token)
         for key in self._keys:
             try:
                 claims = jwt.decode(

@@ -214,6 +214,11 @@ async def test_what_is_altered_cut_or_huge_is_refused(oidc, claims) -> None:
         f".{body}.{signature}",
         f"{head}.{body}.{signature}.{signature}",
         f"{head}.{body}.{signature}=",
+        f"{head}=.{body}.{signature}",
+        f"{head}.{body}==.{signature}",
+        f"{head}.{body}.{signature}~",
+        f"{head}.{body}.{signature[:5]}\x7f{signature[5:]}",
+        f"{head}.{body}.{signature[:-1]}{chr(ord(signature[-1]) + 1)}",  # 256 bytes: bits that stand for nothing
         f" {token}",
         token[:-1] + ("A" if token[-1] != "A" else "B") * 2,
         f"{encoded([1])}.{body}.{signature}",
