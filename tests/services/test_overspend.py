@@ -77,9 +77,10 @@ class Stand:
 
     def billed_usd_micros(self, prefix: str) -> int:
         """What the providers charged for the requests whose names begin so."""
-        # Copies: the providers go on in a thread of their own.
+        # The providers go on in a thread of their own. `copy` is one step to them, which a list of items is not: each
+        # of its tuples may start the collector, and another thread with it.
         charged = [
-            lines for each in self.providers for name, lines in list(each.charged.items()) if name.startswith(prefix)
+            lines for each in self.providers for name, lines in each.charged.copy().items() if name.startswith(prefix)
         ]
         return sum(line.usd_micros for lines in charged for line in lines)
 
