@@ -7,9 +7,12 @@ also tells hot routes of a client that is gone, for which others have a task and
 
 import asyncio
 from typing import Any, Final
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from slipway.app.cycle import Cycle
 from slipway.runtime.http.cancellation import CONNECTION
 
 MAX_HEAD_BYTES: Final = 64 * 1024  # tokens take 16 KiB at most; one read of the socket may come on top
@@ -70,10 +73,38 @@ class BoundedHeads(HttpToolsProtocol):
             self._timer = self.loop.call_later(self.head_timeout_s, self.transport.close)
 
     def on_headers_complete(self) -> None:
-        """A head is whole."""
+        """A head is whole: its request begins, or waits for those before it on this connection."""
         self._head_bytes, self._in_message = 0, True
         self._stop_waiting()
-        super().on_headers_complete()
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        scope["method"] = parser.get_method().decode("ascii")
+        if version != "1.1":
+            scope["http_version"] = version
+        scope["raw_path"] = url.path
+        path = url.path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["query_string"] = url.query or b""
+        answering = bool(self.cycle) and not self.cycle.response_complete
+        self.cycle = cycle = Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if answering:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+        else:
+            self._start_asgi_task(cycle, self.app)
 
     def on_body(self, body: bytes) -> None:
         """A body is for its route to bound."""

@@ -148,6 +148,7 @@ def _config(app: ASGIApp, drain_timeout_s: int) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=drain_timeout_s,
         backlog=2048,

@@ -20,7 +20,7 @@ class Limit:
     name: str = "requests"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
     """Whether all limits let the request through; `limit` is the one that opens last of those that did not.
 

@@ -32,7 +32,7 @@ class Books:
     clock: Clock
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Demand:
     """One request as it is accounted: who asks for what, which budgets it draws on, and the most it can take."""
 

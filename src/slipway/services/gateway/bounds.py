@@ -41,7 +41,7 @@ class ModelFacts:
     image_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bound:
     """The most tokens of input and of output."""
 

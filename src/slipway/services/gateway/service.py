@@ -37,7 +37,7 @@ _OPERATIONS: Final[Mapping[str, Operation]] = {"openai": "chat.completions", "an
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Accepted:
     """A request on its way: who may answer, its account, and what it took of limits by the minute."""
 
