@@ -5,6 +5,6 @@ A client of its own because the known ones cost more than all the rest of a requ
 
 from slipway.runtime.outbound.client import Outbound
 from slipway.runtime.outbound.stream import Answer, Stream
-from slipway.runtime.outbound.terms import Bounds, Deadlines, HeaderList
+from slipway.runtime.outbound.terms import Bounds, Deadlines, HeaderList, ShareExceeded
 
-__all__ = ["Answer", "Bounds", "Deadlines", "HeaderList", "Outbound", "Stream"]
+__all__ = ["Answer", "Bounds", "Deadlines", "HeaderList", "Outbound", "ShareExceeded", "Stream"]

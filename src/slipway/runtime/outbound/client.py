@@ -3,26 +3,29 @@
 Nothing is connected before the first call. The address is the constructor's alone: redirects come back as answers, and
 no proxy of the environment is used. A request is sent once; when its connection breaks after that nobody knows whether
 it was served (`effect_unknown`), and it is the caller's to decide.
+
+Places are shared out among owners of calls: one may have as many calls open as there are places free, so whoever takes
+much leaves as much, and the first call of another one finds a place.
 """
 
 import asyncio
 import re
 import ssl
 from collections import deque
-from functools import cache
+from functools import cache, partial
 from typing import Final
 from urllib.parse import urlsplit
 
 from slipway.base.errors import InvalidRequest, Misconfigured, SlipwayError, Unavailable
 from slipway.runtime.outbound.connection import Call, Connection
 from slipway.runtime.outbound.stream import Answer, Stream
-from slipway.runtime.outbound.terms import Bounds, Deadlines, HeaderList, Headers
+from slipway.runtime.outbound.terms import Bounds, Deadlines, HeaderList, Headers, ShareExceeded
 
 _SWEEP_S: Final = 0.05  # deadlines are late by this much at most
 _PREPARED: Final = 256  # heads kept; a server has a few paths and a key
-_NEVER_S: Final = float("inf")
 _NO_TARGET: Final = re.compile(rb"[^\x21-\x7e]")
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, token
+_BUSY: Final = "Every connection to the server that was asked is in use: try again."
 _ADDRESS: Final = "The server that was asked cannot be reached: try again, or check its address in the manifest."
 
 
@@ -59,31 +62,52 @@ class Outbound:
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._connecting = 0
+        self._owned: dict[str, int] = {}
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._heads: dict[tuple[str, tuple[tuple[bytes, bytes], ...]], bytes] = {}
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def post(self, path: str, headers: Headers, body: bytes, deadlines: Deadlines) -> Answer:
+    async def post(
+        self, path: str, headers: Headers, body: bytes, deadlines: Deadlines, *, owner: str | None = None
+    ) -> Answer:
         """A whole answer, whatever its status.
 
         Raises Unavailable when the server is not reached, UpstreamFailed when the connection breaks or brings too much,
-        DeadlineExceeded.
+        DeadlineExceeded; ShareExceeded, and then nothing was sent.
         """
-        connection, call = await self._sent(path, headers, body, deadlines, streams=False)
+        if owner is not None:
+            self._take(owner)
         try:
-            await call.ready
-        except BaseException:
-            if connection.call is call:
-                connection.abort()
-            raise
+            connection, call = await self._sent(path, headers, body, deadlines, streams=False)
+            try:
+                await call.ready
+            except BaseException:
+                if connection.call is call:
+                    connection.abort()
+                raise
+        finally:
+            if owner is not None:
+                self._give_back(owner)
         if call.error is not None:
             raise call.error
         pieces = call.body
         return Answer(call.status, HeaderList(call.headers), pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
-    async def stream(self, path: str, headers: Headers, body: bytes, deadlines: Deadlines) -> Stream:
+    async def stream(
+        self, path: str, headers: Headers, body: bytes, deadlines: Deadlines, *, owner: str | None = None
+    ) -> Stream:
         """An answer whose head is there, to be read and closed. Raises as `post`."""
+        if owner is None:
+            return Stream(*await self._begun(path, headers, body, deadlines))
+        self._take(owner)
+        try:
+            return Stream(*await self._begun(path, headers, body, deadlines), partial(self._give_back, owner))
+        except BaseException:
+            self._give_back(owner)
+            raise
+
+    async def _begun(self, path: str, headers: Headers, body: bytes, deadlines: Deadlines) -> tuple[Call, Connection]:
         connection, call = await self._sent(path, headers, body, deadlines, streams=True)
         try:
             while not call.is_answered():
@@ -98,7 +122,7 @@ class Outbound:
             if connection.call is call:
                 connection.abort()
             raise call.error
-        return Stream(call, connection)
+        return call, connection
 
     async def close(self) -> None:
         """Ends every connection, and the calls on them."""
@@ -122,8 +146,8 @@ class Outbound:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         connection = self._pooled(now_s) or await self._connected(loop, deadlines)
-        quiet_s = deadlines.first_byte_s if streams else _NEVER_S
-        call = Call(loop.create_future(), now_s + deadlines.total_s, quiet_s, streams=streams)
+        head_s = deadlines.first_byte_s if streams else deadlines.whole_first_byte_s
+        call = Call(loop.create_future(), now_s + deadlines.total_s, head_s, deadlines.first_byte_s, streams=streams)
         connection.send(call, head, body)
         if self._sweep is None:
             self._sweep = loop.call_later(_SWEEP_S, self._swept, loop)
@@ -170,6 +194,22 @@ class Outbound:
 
     # The pool -------------------------------------------------------------------------------------------------------
 
+    def _take(self, owner: str) -> None:
+        """Counts a call of `owner`; its first one is never refused, and waits for a place like any other."""
+        calls = self._owned.get(owner, 0)
+        if calls:
+            taken = len(self._open) - len(self._idle) + self._connecting + len(self._waiting)
+            if calls >= self._bounds.connections - taken:
+                raise ShareExceeded(calls)
+        self._owned[owner] = calls + 1
+
+    def _give_back(self, owner: str) -> None:
+        calls = self._owned[owner] - 1
+        if calls:
+            self._owned[owner] = calls
+        else:
+            del self._owned[owner]
+
     def _pooled(self, now_s: float) -> Connection | None:
         idle = self._idle
         while idle:
@@ -182,21 +222,26 @@ class Outbound:
     async def _connected(self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines) -> Connection:
         if self._closed:
             raise _stopping()
+        within_s = min(deadlines.connect_s, deadlines.total_s)
+        has_place = False
         try:
-            async with asyncio.timeout(min(deadlines.connect_s, deadlines.total_s)):
+            async with asyncio.timeout(within_s):
                 if self._room():
                     self._connecting += 1
                 else:
                     connection = await self._place(loop)
                     if connection is not None:
                         return connection
+                has_place = True
                 try:
                     return await self._made(loop)
                 finally:
                     self._connecting -= 1
                     self._offer_room()  # after a deadline or a cancellation too
         except TimeoutError as error:
-            raise Unavailable(_ADDRESS, detail=f"not connected within {deadlines.connect_s:g} s") from error
+            if not has_place:
+                raise Unavailable(_BUSY, detail=f"{self._bounds.connections} connections are open") from error
+            raise Unavailable(_ADDRESS, detail=f"not connected within {within_s:g} s") from error
 
     async def _place(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
         """A connection, or room to make one, counted in `_connecting` already so that nobody else takes it."""

@@ -19,7 +19,7 @@ _KEEP_ALIVE_MARGIN_S: Final = 1.0
 
 
 class Call:
-    """One request and its answer as it comes."""
+    """One request and its answer as it comes; `head_s` and `quiet_s` are how long it may be silent before and after."""
 
     __slots__ = (
         "body",
@@ -27,6 +27,7 @@ class Call:
         "deadline_s",
         "error",
         "head",
+        "head_s",
         "headers",
         "quiet_s",
         "ready",
@@ -35,9 +36,12 @@ class Call:
         "streams",
     )
 
-    def __init__(self, ready: "asyncio.Future[None]", deadline_s: float, quiet_s: float, *, streams: bool) -> None:
+    def __init__(
+        self, ready: "asyncio.Future[None]", deadline_s: float, head_s: float, quiet_s: float, *, streams: bool
+    ) -> None:
         self.ready = ready  # resolved when there is something for whoever waits
         self.deadline_s = deadline_s
+        self.head_s = head_s
         self.quiet_s = quiet_s
         self.streams = streams
         self.status = 0
@@ -62,11 +66,11 @@ class Connection(asyncio.Protocol):
     """A connection to one server. `released` is told when it can be used again, `lost` when it is gone."""
 
     __slots__ = (
+        "_bare_bytes",
         "_bounds",
         "_call",
         "_dirty",
         "_framed",
-        "_head_bytes",
         "_kept",
         "_loop",
         "_lost",
@@ -74,6 +78,7 @@ class Connection(asyncio.Protocol):
         "_paused",
         "_poll",
         "_released",
+        "_trailer_bytes",
         "expires_at_s",
         "keep_s",
         "last_s",
@@ -95,7 +100,8 @@ class Connection(asyncio.Protocol):
         self._lost = lost
         self._parser = httptools.HttpResponseParser(self)
         self._call: Call | None = None
-        self._head_bytes = 0
+        self._bare_bytes = 0  # read since the answer's start, its head or a piece of its body: none of them yet
+        self._trailer_bytes = 0
         self._framed = False
         self._kept = False
         self._dirty = False
@@ -126,7 +132,8 @@ class Connection(asyncio.Protocol):
     def send(self, call: Call, head: bytes, body: bytes) -> None:
         """Writes a request."""
         self._call = call
-        self._head_bytes = 0
+        self._bare_bytes = 0
+        self._trailer_bytes = 0
         self._framed = False
         self.last_s = self._loop.time()
         self.transport.write(head + body if len(body) < 65536 else b"".join((head, body)))
@@ -160,7 +167,7 @@ class Connection(asyncio.Protocol):
             return
         if now_s >= call.deadline_s:
             self.fail(DeadlineExceeded("The server that was asked did not finish in time.", effect_unknown=True))
-        elif not self._paused and now_s >= self.last_s + call.quiet_s:
+        elif not self._paused and now_s >= self.last_s + (call.quiet_s if call.head else call.head_s):
             self.fail(DeadlineExceeded("The server that was asked did not go on in time.", effect_unknown=True))
 
     # asyncio --------------------------------------------------------------------------------------------------------
@@ -180,10 +187,12 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return
         self.last_s = self._loop.time()
-        if not call.head:
-            self._head_bytes += len(data)
+        self._bare_bytes += len(data)
         try:
-            self._parser.feed_data(data)
+            if call.head or self._bare_bytes <= self._bounds.head_bytes:
+                self._parser.feed_data(data)
+            else:
+                self._feed_end_of_head(call, memoryview(data))
         except httptools.HttpParserUpgrade:
             self.fail(_broken("switched protocols"))
             return
@@ -199,17 +208,27 @@ class Connection(asyncio.Protocol):
         else:
             self._continue(call)
 
+    def _feed_end_of_head(self, call: Call, data: memoryview) -> None:
+        """Feeds what a head may still have, and the rest only when that was its end: wherever reads begin and end."""
+        border = len(data) - (self._bare_bytes - self._bounds.head_bytes)
+        self._parser.feed_data(data[:border])
+        if call.head:
+            self._parser.feed_data(data[border:])
+        else:
+            call.error = _too_much(f"a head of more than {self._bounds.head_bytes} bytes")
+
     def _continue(self, call: Call) -> None:
-        if not call.head:
-            if self._head_bytes > self._bounds.head_bytes:
-                self.fail(_broken("a head without end"))
-            return
         if call.error is not None:
             self.fail(call.error)
             return
+        if not call.head:
+            return
+        if self._bare_bytes > 2 * self._bounds.head_bytes:  # one trailer, or one line before a chunk, without end
+            self.fail(_too_much(f"more than {self._bounds.head_bytes} bytes between pieces of a body, or after it"))
+            return
         if not call.streams:
             if call.size_bytes > self._bounds.body_bytes:
-                self.fail(_too_much())
+                self.fail(_too_much(f"a body of more than {self._bounds.body_bytes} bytes"))
             return
         if call.size_bytes > self._bounds.queue_bytes and not self._paused:
             self._paused = True
@@ -241,10 +260,16 @@ class Connection(asyncio.Protocol):
             self._dirty = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, also one that comes after a chunked body."""
+        """One header, or one trailer: those are read past, but count."""
         call = self._call
-        if call is not None and not call.head:
+        if call is None or call.complete:
+            return
+        if not call.head:
             call.headers.append((name.lower(), value))
+            return
+        self._trailer_bytes += len(name) + len(value) + 4
+        if self._trailer_bytes > self._bounds.head_bytes:
+            call.error = _too_much(f"trailers of more than {self._bounds.head_bytes} bytes")
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
@@ -257,6 +282,7 @@ class Connection(asyncio.Protocol):
             return
         call.status = status
         call.head = True
+        self._bare_bytes = 0
         for name, value in call.headers:
             if name in (b"content-length", b"transfer-encoding"):
                 self._framed = True
@@ -271,6 +297,7 @@ class Connection(asyncio.Protocol):
         if call is not None and not call.complete:
             call.body.append(body)
             call.size_bytes += len(body)
+            self._bare_bytes = 0
 
     def on_message_complete(self) -> None:
         """The answer is whole; one below 200 is not the answer yet."""
@@ -292,7 +319,7 @@ class Connection(asyncio.Protocol):
             self._dirty = True
             self.transport.abort()
         if not call.streams and call.size_bytes > self._bounds.body_bytes:
-            call.error = _too_much()
+            call.error = _too_much(f"a body of more than {self._bounds.body_bytes} bytes")
         call.wake()
 
 
@@ -309,5 +336,7 @@ def _broken(detail: str) -> UpstreamFailed:
     return UpstreamFailed("The connection to the server that was asked broke.", detail=detail, effect_unknown=True)
 
 
-def _too_much() -> UpstreamFailed:
-    return UpstreamFailed("The server that was asked sent more than an answer.", retryable=False, effect_unknown=True)
+def _too_much(detail: str) -> UpstreamFailed:
+    return UpstreamFailed(
+        "The server that was asked sent more than an answer.", detail=detail, retryable=False, effect_unknown=True
+    )

@@ -1,6 +1,7 @@
 """Answers as callers get them: whole, or piece by piece."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from slipway.base.errors import UpstreamFailed
@@ -8,7 +9,7 @@ from slipway.runtime.outbound.connection import Call, Connection
 from slipway.runtime.outbound.terms import HeaderList
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A whole answer, whatever its status."""
 
@@ -20,11 +21,13 @@ class Answer:
 class Stream:
     """An answer that is read as it comes. It must be closed."""
 
-    __slots__ = ("_call", "_connection", "headers", "status")
+    __slots__ = ("_call", "_closed", "_connection", "headers", "status")
 
-    def __init__(self, call: Call, connection: Connection) -> None:
+    def __init__(self, call: Call, connection: Connection, closed: Callable[[], None] | None = None) -> None:
+        """`closed` is told once that nobody reads any more."""
         self._call = call
         self._connection = connection
+        self._closed = closed
         self.status = call.status
         self.headers = HeaderList(call.headers)
 
@@ -66,3 +69,6 @@ class Stream:
         """Ends the call; a connection that was not read to its end is not used again."""
         if self._connection.call is self._call:
             self._connection.abort()
+        if self._closed is not None:
+            self._closed()
+            self._closed = None

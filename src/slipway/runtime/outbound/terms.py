@@ -3,16 +3,34 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from slipway.base.errors import LimitExceeded
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds: to connect; until a stream begins, and between its pieces; for the whole of a call."""
+    """Seconds: to connect; until a stream begins, and between the pieces of any answer; for the whole of a call.
+
+    `whole_first_byte_s` is until an answer begins that is not streamed; by default there is none but the total, because
+    servers of models send nothing of such an answer before all of it is there.
+    """
 
     connect_s: float = 5.0
     first_byte_s: float = 120.0
     total_s: float = 600.0
+    whole_first_byte_s: float = float("inf")
+
+
+class ShareExceeded(LimitExceeded):
+    """One owner has as many calls open as may be its own while others want to call the same server too."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__(
+            f"{calls} of your calls to this model's server are open, all that one tenant may have there now: "
+            "try again when some of them have ended.",
+            retry_after_s=1.0,
+        )
 
 
 @dataclass(frozen=True, slots=True)

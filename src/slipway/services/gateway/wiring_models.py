@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from slipway.base.clock import Clock
 from slipway.base.errors import Misconfigured
@@ -138,12 +139,13 @@ class Providers:
         return self._outbounds[address]
 
     def _deadlines_of(self, model: Model) -> Deadlines:
-        total_s, first_byte_s = self._deadlines.total_s, self._deadlines.first_byte_s
+        deadlines = self._deadlines
         if model.deadline is not None:
-            total_s = model.deadline.milliseconds / 1000
+            deadlines = replace(deadlines, total_s=model.deadline.milliseconds / 1000)
         if model.first_byte is not None:
             first_byte_s = model.first_byte.milliseconds / 1000
-        return Deadlines(self._deadlines.connect_s, first_byte_s, total_s)
+            deadlines = replace(deadlines, first_byte_s=first_byte_s, whole_first_byte_s=first_byte_s)
+        return deadlines
 
 
 def _session_region() -> str | None:
