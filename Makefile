@@ -12,8 +12,8 @@ up: $(RUNTIME)  ## Run the platform; ARGS="--port 8800" passes options on
 
 setup: $(DEVELOPMENT)  ## Install everything for working on Slipway
 
-test: $(DEVELOPMENT)  ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(DEVELOPMENT)  ## Run the tests; ARGS="-n 0" runs them one by one
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(DEVELOPMENT)  ## Style, types, layers, dependencies, documents
 	$(BIN)/ruff check

@@ -1,5 +1,8 @@
 """Fixtures that every test may use: one real PostgreSQL for the whole run, migrated, and a tenant of one's own."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +16,15 @@ from slipway.runtime.migrations import migrate
 from slipway.runtime.postgres import EmbeddedAddresses, EmbeddedPostgres
 from tests.platforms import Platform
 from tests.platforms import platform as start_platform
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Workers side by side each have temporary files of their own: some tests look at all that is there."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = Path(tempfile.mkdtemp(prefix=f"{worker}-"))
+        folder.chmod(0o755)  # PostgreSQL runs as another user when the tests run as root
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+        session.config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

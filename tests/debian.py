@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import subprocess
-import tempfile
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def _installed(name: str, package: str) -> str | None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return None
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # RUNLEVEL: start no service
-    with (Path(tempfile.gettempdir()) / "slipway-apt.lock").open("w") as lock:
+    with (Path(sys.prefix) / "slipway-apt.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
             subprocess.run(["apt-get", "-qq", *command], env=quiet, capture_output=True, timeout=150, check=False)

@@ -33,9 +33,9 @@ time.sleep(60)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A home whose server is ended afterwards, whoever started it."""
-    folder = tmp_path / ".slipway"
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose server is ended afterwards, whoever started it; its path is short enough to hold the socket."""
+    folder = tmp_path_factory.mktemp("p") / ".slipway"
     yield folder
     EmbeddedPostgres(folder).stop()
 

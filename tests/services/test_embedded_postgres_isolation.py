@@ -25,9 +25,12 @@ _T = TypeVar("_T")
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A home whose server is ended afterwards, whoever started it. pytest keeps `tmp_path` below a 0700 folder."""
-    folder = tmp_path / ".slipway"
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home whose server is ended afterwards, whoever started it, below a 0700 folder of pytest's.
+
+    Its path is short enough to hold the socket.
+    """
+    folder = tmp_path_factory.mktemp("i") / ".slipway"
     yield folder
     EmbeddedPostgres(folder).stop()
 

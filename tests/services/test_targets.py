@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -106,6 +107,7 @@ def _started(process: subprocess.Popen[str]) -> dict:
 
 def check_answer(chat: httpx.Client, documents: httpx.Client, usage: httpx.Client, asked_by: str) -> None:
     """The answer is right, each quote stands where its citation says, and whoever asked is charged for all of it."""
+    asked_at = datetime.now(UTC)
     answer = chat.post("/v1/chat", json={"message": QUESTION})
     assert answer.status_code == 200, answer.text
     body = answer.json()
@@ -117,10 +119,13 @@ def check_answer(chat: httpx.Client, documents: httpx.Client, usage: httpx.Clien
         assert text.json()["text"] == citation["quote"]
     assert any("14 days" in citation["quote"] for citation in body["citations"])
 
-    written = usage_until(usage, lambda row: row["operation"] == "chat.completions" and row["status"] == "ok")
+    def mine(row: dict, operation: str) -> bool:
+        return (row["operation"], row["status"]) == (operation, "ok") and datetime.fromisoformat(row["at"]) >= asked_at
+
+    written = usage_until(usage, lambda row: mine(row, "chat.completions"))
     assert (written["subject"], written["actor"], written["model"]) == (asked_by, "chat", "extractive")
     assert written["prompt_tokens"] == body["usage"]["prompt_tokens"] > 0
-    embedded = usage_until(usage, lambda row: row["operation"] == "embeddings")
+    embedded = usage_until(usage, lambda row: mine(row, "embeddings"))
     assert (embedded["subject"], embedded["actor"]) == (asked_by, "retrieval")
 
 

@@ -1,5 +1,7 @@
 """Which application a request reaches: a hot route by its exact path or its pattern, FastAPI for all else."""
 
+from urllib.parse import unquote
+
 import pytest
 from starlette.types import Receive, Scope, Send
 
@@ -31,6 +33,35 @@ class Reached:
         ("POST", "/v1/models/a", "framework"),
         ("GET", "/v1/other/a", "framework"),
         ("GET", "/", "framework"),
+        # names of models, as OpenAI's clients write them
+        ("GET", "/v1/models/org/a", "view"),
+        ("GET", "/v1/models/org%2Fa", "view"),
+        ("GET", "/v1/models/org%2fa%3A7b%40x", "view"),
+        ("GET", "/v1/models/a%252e", "view"),
+        # what needs its encoding leads nowhere else
+        ("GET", "/v1/caf%C3%A9%20%25", "framework"),
+        ("GET", "/v1/models%3F", "framework"),
+        # a route of ours in a spelling that hides it
+        ("GET", "/v1/%6dodels", "refused"),
+        ("GET", "/v1/%6Dodels/a", "refused"),
+        ("GET", "/v1/%6dodels%2fplain", "refused"),
+        ("GET", "/v1/models%2fa", "refused"),
+        ("GET", "/v1%2Fmodels", "refused"),
+        ("GET", "/%2e/v1/models", "refused"),
+        ("GET", "/v1/x/%2E%2e/models", "refused"),
+        ("GET", "/v1/models/%2e%2e/usage", "refused"),
+        ("GET", "/v1/models/..%2fusage", "refused"),
+        ("GET", "/v1/models/a%2f.%2fb", "refused"),
+        ("GET", "/v1/models/a%2F..", "refused"),
+        ("GET", "/v1/models/a%5cb", "refused"),
+        ("GET", "/v1/models/a%00", "refused"),
+        ("GET", "/v1/models/a%0d%0ab", "refused"),
+        ("GET", "/v1/models/%61", "refused"),
+        ("POST", "/v1/chat%2Fcompletions", "refused"),
+        ("GET", "/v1/other%2fa", "refused"),
+        ("GET", "/v1/oth%65r", "refused"),
+        ("GET", "/v1/other%5Ca", "refused"),
+        ("GET", "/v1/other%00", "refused"),
     ],
 )
 async def test_a_request_reaches_its_route(method: str, path: str, name: str):
@@ -39,7 +70,7 @@ async def test_a_request_reaches_its_route(method: str, path: str, name: str):
         HotRoute("GET", "/v1/models", Reached("list", seen), Right.MODELS_USE, ""),
         HotRoute("GET", "/v1/models/{model}", Reached("view", seen), Right.MODELS_USE, ""),
     ]
-    scope: Scope = {"type": "http", "method": method, "path": path}
+    scope: Scope = {"type": "http", "method": method, "path": unquote(path), "raw_path": path.encode(), "headers": []}
 
     async def receive() -> dict:
         raise AssertionError("nothing is read")
@@ -47,6 +78,6 @@ async def test_a_request_reaches_its_route(method: str, path: str, name: str):
     async def send(message: dict) -> None:
         raise AssertionError("nothing is sent")
 
-    await HotDispatch(routes, Reached("framework", seen))(scope, receive, send)
+    await HotDispatch(routes, Reached("framework", seen), Reached("refused", seen))(scope, receive, send)
     assert seen == [name]
     assert scope.get("slipway.route") == {"list": "/v1/models", "view": "/v1/models/{model}"}.get(name)

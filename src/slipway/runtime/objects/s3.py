@@ -147,6 +147,7 @@ class _Upload:
         self._hash = hashlib.sha256()
         self._id: str | None = None
         self._parts: list[CompletedPartTypeDef] = []
+        self._aborted = False
         self._lock = threading.Lock()
 
     def part(self, data: bytes) -> None:
@@ -154,6 +155,8 @@ class _Upload:
             self._part(data)
 
     def _part(self, data: bytes) -> None:
+        if self._aborted:  # the thread of a part that was cancelled before it had begun
+            return
         self._hash.update(data)
         if self._id is None:
             self._id = self._client.create_multipart_upload(Bucket=self._bucket, Key=self._key)["UploadId"]
@@ -166,6 +169,8 @@ class _Upload:
     def finish(self, rest: bytes) -> str:
         """Stores the last bytes, which makes the object appear; returns the SHA-256 of all in hexadecimal."""
         with self._lock:
+            if self._aborted:
+                return ""
             if self._id is None:
                 self._hash.update(rest)
                 self._client.put_object(Bucket=self._bucket, Key=self._key, Body=rest)
@@ -179,7 +184,9 @@ class _Upload:
             return self._hash.hexdigest()
 
     def abort(self) -> None:
+        """Takes back what was begun; what comes later does nothing any more."""
         with self._lock:
+            self._aborted = True
             if self._id is None:
                 return
             try:
