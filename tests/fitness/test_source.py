@@ -18,6 +18,7 @@ PLATFORM_TRANSACTIONS = {
     "services/gateway/adapter_postgres.py",  # a batch of usage rows goes over tenants
     "services/identity/adapter_postgres.py",
     "services/identity/adapter_postgres_grants.py",
+    "services/gateway/adapter_postgres_corrections.py",  # an administrator puts rows of any tenant right
     "services/gateway/adapter_postgres_leases.py",  # leases of silent holders, whatever their tenant
     "services/gateway/adapter_postgres_plans.py",  # an administrator's assignment, and changes of every tenant
     "services/identity/bootstrap.py",

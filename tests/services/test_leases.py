@@ -15,7 +15,7 @@ from slipway.runtime.redis import open_redis
 from slipway.services.gateway.adapter_postgres_leases import PostgresLeases
 from slipway.services.gateway.adapter_redis_leases import RedisLeases
 from slipway.services.gateway.escrow import Escrow, EscrowHooks
-from slipway.services.gateway.lease_models import Account, Ask, State, lost_row_id
+from slipway.services.gateway.lease_models import Account, Ask, LostLease, State, lost_row_id
 from slipway.services.gateway.lease_ports import LeaseStore
 from tests.redis_server import redis_server
 
@@ -28,8 +28,7 @@ async def store(request: pytest.FixtureRequest, database: Database) -> AsyncIter
         yield PostgresLeases(database)
         return
     client = open_redis(request.getfixturevalue("redis_url"))
-    await client.set("slipway:leases:epoch", 1, nx=True)  # long ago
-    yield RedisLeases(client, nothing_booked)
+    yield RedisLeases(client, nothing_booked, grace_s=0.0)
     await client.aclose()
 
 
@@ -66,6 +65,11 @@ async def taken(store: LeaseStore, account: Account, new_caller: Callable) -> tu
     (standing,) = await store.standing_list(new_caller(tenant_id=account.tenant_id), [account.key])
     assert standing.limit == account.limit
     return standing.taken, standing.spent
+
+
+async def reaped_of(store: LeaseStore, account: Account) -> list[LostLease]:
+    """What the reaper finds of one account."""
+    return [lost for lost in await store.lease_reap(0.0) if lost.account_key == account.key]
 
 
 async def test_a_need_is_granted_whole_or_not_at_all(store: LeaseStore, account: Account):
@@ -125,12 +129,15 @@ async def test_a_silent_lease_is_lost_once_and_stays_taken(store: LeaseStore, ac
     await store.lease_sync(asking(account, "alive", need=50))
     await asyncio.sleep(0.05)
     reaped = await asyncio.gather(*(store.lease_reap(0.0) for _ in range(4)))
-    (lost,) = [lost for each in reaped for lost in each if lost.account_key == account.key]
+    # Whoever reaps is told of it until its row is written, and only its first loss counts.
+    (lost,) = {lost for each in reaped for lost in each if lost.account_key == account.key}
     assert (lost.holder, lost.rest, lost.tenant_id, lost.unit) == ("a", 800, account.tenant_id, "tokens")
-    assert lost.row_id == lost_row_id(account.key, "a")
+    assert lost.row_id == lost_row_id(account.key, "a", 1) and lost.earlier_row_ids == []
+    assert await store.lease_booked(lost)
+    assert await reaped_of(store, account) == []
     assert await taken(store, account, new_caller) == (950, 900)
     for _ in range(2):  # its journal turns up
-        assert await store.lease_close(account, "a", 120)
+        assert await store.lease_close(account, "a", 120) == 1
         assert await taken(store, account, new_caller) == (170, 120)
 
 
@@ -139,9 +146,20 @@ async def test_a_holder_that_comes_back_has_its_lost_lease_again(
 ):
     await store.lease_sync(asking(account, need=900, ttl_s=0.01))
     await asyncio.sleep(0.05)
-    assert [lost.rest for lost in await store.lease_reap(0.0) if lost.account_key == account.key] == [900]
+    (first,) = await reaped_of(store, account)
+    assert (first.rest, first.times) == (900, 1)
     assert await store.lease_sync(asking(account, seq=2, spent=30, keep=500)) == State(500, available=500, lost=1)
     assert await taken(store, account, new_caller) == (500, 30)
+    assert not await store.lease_booked(first), "the row that is written by now is wrong"
+    assert await reaped_of(store, account) == []
+    await store.lease_sync(asking(account, seq=3, spent=30, keep=500, ttl_s=0.01))
+    await asyncio.sleep(0.05)
+    (second,) = await reaped_of(store, account)
+    assert (second.rest, second.times, second.earlier_row_ids) == (470, 2, [first.row_id])
+    assert not await store.lease_booked(first), "late, and of the time before"
+    assert await reaped_of(store, account) == [second]
+    assert await store.lease_booked(second)
+    assert await store.lease_close(account, "a", 40) == 2
 
 
 async def test_another_tenant_sees_no_account(store: LeaseStore, account: Account, new_caller: Callable):
@@ -272,7 +290,7 @@ class Away:
     async def lease_epoch(self) -> int:
         return await self._store.lease_epoch()
 
-    async def lease_close(self, account: Account, holder: str, spent: int) -> bool:
+    async def lease_close(self, account: Account, holder: str, spent: int) -> int:
         return await self._store.lease_close(account, holder, spent)
 
 

@@ -194,12 +194,30 @@ async def test_only_the_row_of_a_lost_lease_can_be_removed(database, new_caller)
     caller = new_caller()
     store, first, lost = PostgresUsage(database), row(caller, DAY), row(caller, DAY, status="lost")
     await kept(database, first, lost)
-    for each in (first, lost):
-        await store.lost_remove(each.request_id)
+    await store.lost_remove([first.request_id, lost.request_id])
     async with database.platform_transaction() as connection:
         await connection.execute("DELETE FROM usage_row WHERE id = %s", [first.request_id])
     report = await store.usage_list(caller, after=None, before=None, model=None, key_id=None, cursor=None, limit=9)
     assert [item.request_id for item in report.items] == [first.request_id]
-    with pytest.raises(Exception, match="permission denied"):
+
+
+async def test_a_row_changes_only_from_uncertain_to_reconciled(database, new_caller):
+    caller = new_caller()
+    settled, unknown = row(caller, DAY), row(caller, DAY, status="unknown")
+    await kept(database, settled, unknown)
+    changed = "UPDATE usage_row SET cost_usd_micros = 0, status = 'reconciled' WHERE id = %s"
+    async with database.platform_transaction() as connection:
+        assert (await connection.execute(changed, [settled.request_id])).rowcount == 0
+    with pytest.raises(Exception, match="row-level security"):
         async with database.platform_transaction() as connection:
-            await connection.execute("UPDATE usage_row SET cost_usd_micros = 0")
+            await connection.execute("UPDATE usage_row SET cost_usd_micros = 0 WHERE id = %s", [unknown.request_id])
+    for forbidden in ("subject = 'x'", "tenant_id = 'x'", "at = now()", "reserved_usd_micros = 0"):
+        with pytest.raises(Exception, match="permission denied"):
+            async with database.platform_transaction() as connection:
+                await connection.execute(f"UPDATE usage_row SET {forbidden}")
+    with pytest.raises(Exception, match="permission denied"):
+        async with database.transaction(caller) as connection:
+            await connection.execute("UPDATE usage_row SET status = 'reconciled'")
+    for twice, count in ((1, 1), (2, 0)):
+        async with database.platform_transaction() as connection:
+            assert (await connection.execute(changed, [unknown.request_id])).rowcount == count, twice

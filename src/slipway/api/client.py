@@ -30,7 +30,7 @@ from slipway.api.identity import Key, KeyRequest, NewKey, Tenant, TenantRequest,
 from slipway.api.plans import PlanAssignment, PlanRequest, Plans
 from slipway.api.sessions import Message, MessageRequest, Session, SessionDetail, SessionRequest
 from slipway.api.transport import Context, Credential, Event, Transport
-from slipway.api.usage import UsageGrouping, UsageReport, UsageStatus
+from slipway.api.usage import UsageGrouping, UsageReconciled, UsageReconciliation, UsageReport, UsageStatus
 from slipway.api.wire import Page
 
 
@@ -238,6 +238,13 @@ class Client:
         """All rows, or with `by` all groups, as CSV."""
         query = _usage_query(by, after, before, model, key_id, status) | {"format": "csv"}
         return (await self._transport.request("GET", "/v1/usage", query=query)).text
+
+    async def usage_reconcile(self, request_id: str, request: UsageReconciliation) -> UsageReconciled:
+        """Puts a row right that is `unknown` or `lost`; saying the same again changes nothing."""
+        response = await self._transport.request(
+            "POST", f"/v1/usage/{request_id}/reconcile", body=request.model_dump(mode="json")
+        )
+        return UsageReconciled.model_validate_json(response.content)
 
     async def plans(self) -> Plans:
         """The platform's plans, and what holds for the tenant."""

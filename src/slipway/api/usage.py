@@ -1,15 +1,15 @@
 """Wire types of usage: one row for each accepted request of the gateway."""
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from slipway.api.wire import Response
+from slipway.api.wire import Request, Response
 
 UsageOperation = Literal["chat.completions", "embeddings", "messages", "messages.count_tokens"]
 UsageGrouping = Literal["tenant", "key", "model", "day"]
-UsageStatus = Literal["ok", "error", "cancelled", "unknown", "lost"]
+UsageStatus = Literal["ok", "error", "cancelled", "unknown", "lost", "reconciled"]
 
 
 class UsageRow(Response):
@@ -50,7 +50,8 @@ class UsageRow(Response):
     ttft_ms: int | None = Field(default=None, description="For streams: from acceptance to the first chunk.")
     status: UsageStatus = Field(
         description="cancelled: the client was gone before the answer was complete; unknown: the process was killed "
-        "while it served; lost: spent of a budget by a process whose journal is gone."
+        "while it served; lost: spent of a budget by a process whose journal is gone; reconciled: one of these "
+        "two, put right by an administrator."
     )
     error_code: str | None = None
 
@@ -84,3 +85,53 @@ class UsageReport(Response):
     groups: list[UsageGroup] | None = Field(
         default=None, description="With `group_by`: by day, tenant, key and model; then there are no items."
     )
+
+
+class UsageReconciliation(Request):
+    """What a request truly took that was booked without knowing, as its provider's bill says."""
+
+    input_tokens: int = Field(ge=0, le=10**12, description="All input, cached parts included.")
+    output_tokens: int = Field(ge=0, le=10**12)
+    cache_read_tokens: int = Field(default=0, ge=0)
+    cache_write_tokens: int = Field(default=0, ge=0)
+    cache_write_1h_tokens: int = Field(default=0, ge=0, description="Those of the written that are kept for an hour.")
+    cost_usd_micros: int | None = Field(
+        default=None, ge=0, le=10**15, description="Micro-dollars; left out, the tokens at the row's price."
+    )
+    above_bound: bool = Field(default=False, description="Confirms that it is more than was reserved.")
+
+    @model_validator(mode="after")
+    def _parts_are_parts(self) -> Self:
+        if self.cache_read_tokens + self.cache_write_tokens > self.input_tokens:
+            raise ValueError("cached tokens are a part of input_tokens")
+        if self.cache_write_1h_tokens > self.cache_write_tokens:
+            raise ValueError("cache_write_1h_tokens are a part of cache_write_tokens")
+        return self
+
+
+class UsageAmounts(Response):
+    """The part of a usage row that a reconciliation changes."""
+
+    status: UsageStatus
+    prompt_tokens: int
+    completion_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cache_write_1h_tokens: int
+    tokens_estimated: bool
+    cost_usd_micros: int
+    cost_basis: Literal["counted", "bound"]
+    uncertain_usd_micros: int
+    over_bound: bool
+    charged_tokens: int
+
+
+class UsageReconciled(Response):
+    """How a row was put right: by whom, when, and what it said before."""
+
+    request_id: str
+    tenant_id: str
+    at: datetime
+    by: str = Field(description="The subject of the administrator.")
+    before: UsageAmounts
+    after: UsageAmounts

@@ -49,10 +49,13 @@ _TYPES: Final = {
     "status": "text",
     "error_code": "text",
 }
+# What no report shows: whose leases hold what a row books without knowing.
+_KEPT_TYPES: Final = {**_TYPES, "booking": "jsonb"}
 _COLUMNS = ", ".join(_TYPES)
+_KEPT_COLUMNS = ", ".join(_KEPT_TYPES)
 _INSERT = (
-    f"INSERT INTO usage_row ({_COLUMNS}) SELECT {_COLUMNS} FROM json_to_recordset(%s::json) AS row ("
-    + ", ".join(f"{name} {kind}" for name, kind in _TYPES.items())
+    f"INSERT INTO usage_row ({_KEPT_COLUMNS}) SELECT {_KEPT_COLUMNS} FROM json_to_recordset(%s::json) AS row ("
+    + ", ".join(f"{name} {kind}" for name, kind in _KEPT_TYPES.items())
     + ") ON CONFLICT DO NOTHING"
 )
 _FILTER = (
@@ -101,10 +104,10 @@ class PostgresUsage:
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             raise InvalidRequest("A usage row is not one that the table takes.", detail=str(error)) from error
 
-    async def lost_remove(self, row_id: str) -> None:
-        """Removes the row of a lease that was not lost after all; the database lets no other row go."""
+    async def lost_remove(self, row_ids: Sequence[str]) -> None:
+        """Removes the rows of leases that were not lost after all; the database lets no other row go."""
         async with self._database.platform_transaction() as connection:
-            await connection.execute("DELETE FROM usage_row WHERE id = %s AND status = 'lost'", [row_id])
+            await connection.execute("DELETE FROM usage_row WHERE id = ANY(%s)", [list(row_ids)])
 
     async def spent_of(self, account: Account) -> int:
         """What the rows of an account's month say was spent of it: where a store of leases lost its memory."""
@@ -176,14 +179,15 @@ async def _page(
     rows = await (await connection.execute(_LIST, asked)).fetchall()
     page = rows[:limit]
     following = _cursor(page[-1]["at"], page[-1]["id"]) if len(rows) > limit else None
-    return UsagePage([_body(row) for row in page], following)
+    return UsagePage([row_body(row) for row in page], following)
 
 
 def _asked(tenant_id: str | None, wanted: UsageFilter) -> dict[str, Any]:
     return {"tenant": tenant_id, **asdict(wanted)}
 
 
-def _body(row: Mapping[str, Any]) -> UsageRowBody:
+def row_body(row: Mapping[str, Any]) -> UsageRowBody:
+    """A row of the table as the API tells it."""
     return UsageRowBody(request_id=row["id"], **{k: v for k, v in row.items() if k not in ("id", "tenant_id")})
 
 

@@ -44,7 +44,7 @@ class EscrowHooks:
     synced: Callable[[float, bool], None] = _nothing  # seconds it took, whether the store answered
     refused: Callable[[Account], None] = _nothing
     over_billed: Callable[[Account, int], None] = _nothing  # by how much the cost was above the bound
-    found: Callable[[Account, str], None] = _nothing  # this holder's lease was booked as lost and is not
+    found: Callable[[Account, str, int], None] = _nothing  # this holder's lease was lost so many times and is not
 
 
 class _Waiter:
@@ -197,6 +197,7 @@ class Escrow:
 
     async def run(self) -> None:
         """Reports, renews, takes ahead and gives back, until it is cancelled."""
+        await self._look()
         while True:
             await asyncio.sleep(self._heartbeat_s)
             await self._look()
@@ -309,7 +310,7 @@ class Escrow:
         lease.valid_until_s = sent_s + self._ttl_s * 0.9
         if state.lost > lease.lost:
             lease.lost = state.lost
-            self._hooks.found(lease.account, lease.holder)
+            self._hooks.found(lease.account, lease.holder, state.lost)
         self._admit(lease)
         self._refuse(lease, state, present)
         return True
@@ -375,6 +376,8 @@ class Escrow:
         """Budgets fail closed: who waits for a store that is away is told so."""
         now_s = self._monotonic_s()
         for waiter in present:
+            if isinstance(error, Settling):  # it passes at a known time
+                waiter.deadline_s = max(waiter.deadline_s, now_s + error.left_s + self._wait_s)
             if waiter.granted.done() or (isinstance(error, Conflict | Settling) and now_s < waiter.deadline_s):
                 continue
             lease.waiters.remove(waiter)
@@ -396,10 +399,10 @@ class Escrow:
                 if lease.held:  # in flight at a hard stop: their part stays taken until the journal tells their cost
                     lease.recalled = True
                     await self._store.lease_sync(self._ask(lease))
-                elif (lease.seq or lease.spent) and await self._store.lease_close(
-                    lease.account, lease.holder, lease.spent
-                ):
-                    self._hooks.found(lease.account, lease.holder)
+                elif lease.seq or lease.spent:
+                    lost = await self._store.lease_close(lease.account, lease.holder, lease.spent)
+                    if lost:
+                        self._hooks.found(lease.account, lease.holder, lost)
         except (SlipwayError, TimeoutError):
             return False
         return True

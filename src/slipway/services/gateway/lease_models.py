@@ -16,8 +16,9 @@ Unit = Literal["usd_micros", "tokens"]
 class Settling(Unavailable):
     """The store has lost its memory and waits for its holders to say what they hold: it passes within seconds."""
 
-    def __init__(self) -> None:
-        super().__init__("The store of budgets is recovering: try again shortly.", retry_after_s=1.0)
+    def __init__(self, left_s: float = 1.0) -> None:
+        super().__init__("The store of budgets is recovering: try again shortly.", retry_after_s=max(left_s, 0.1))
+        self.left_s = left_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +71,43 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class LostLease:
-    """A lease whose holder fell silent: `rest` was granted, never reported as spent, and stays taken."""
+    """A lease whose holder fell silent: `rest` was granted, never reported as spent, and stays taken.
+
+    `times`: how often it was given up, this time included. Each time has a row of its own.
+    """
 
     account_key: str
     tenant_id: str
     unit: Unit
     holder: str
     rest: int
+    times: int
 
     @property
     def row_id(self) -> str:
         """The id of the usage row that books the rest."""
-        return lost_row_id(self.account_key, self.holder)
+        return lost_row_id(self.account_key, self.holder, self.times)
+
+    @property
+    def earlier_row_ids(self) -> list[str]:
+        """Those of the times before, which are wrong: the holder came back from them."""
+        return lost_row_ids(self.account_key, self.holder, self.times - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseCorrection:
+    """What was charged to a lease without knowing (`charged`) and is known now (`spent`), for one usage row.
+
+    `times`: 0 for the row of a request, which is in its lease once that is closed; else the row books the rest of a
+    lease that was given up so many times, and is in it for as long as that is so.
+    """
+
+    account: Account
+    holder: str
+    row_id: str
+    charged: int
+    spent: int
+    times: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +120,12 @@ class Standing:
     spent: int
 
 
-def lost_row_id(account_key: str, holder: str) -> str:
+def lost_row_id(account_key: str, holder: str, times: int) -> str:
     """The same id whoever books or removes the row."""
-    return "lost_" + hashlib.sha256(f"{account_key}\n{holder}".encode()).hexdigest()[:26]
+    name = f"{account_key}\n{holder}\n{times}"
+    return "lost_" + hashlib.sha256(name.encode()).hexdigest()[:26]
+
+
+def lost_row_ids(account_key: str, holder: str, times: int) -> list[str]:
+    """The rows that a lease may have which was given up so many times."""
+    return [lost_row_id(account_key, holder, each) for each in range(1, times + 1)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from slipway.base.callers import Caller
-from slipway.services.gateway.lease_models import Account, Ask, LostLease, Standing, State
+from slipway.services.gateway.lease_models import Account, Ask, LeaseCorrection, LostLease, Standing, State
 
 
 class LeaseStore(Protocol):
@@ -26,17 +26,32 @@ class LeaseStore(Protocol):
         """
         ...
 
-    async def lease_close(self, account: Account, holder: str, spent: int) -> bool:
+    async def lease_close(self, account: Account, holder: str, spent: int) -> int:
         """Ends a lease for good at what was truly spent; the rest is available again. Twice is harmless.
 
-        True when the lease was given up as lost before: the row booked for it (`lost_row_id`) is to be removed.
+        Returns how often it was given up as lost before: the rows booked for it (`lost_row_ids`) are to be removed.
         """
         ...
 
     async def lease_reap(self, lost_after_s: float) -> Sequence[LostLease]:
         """Gives up leases that expired `lost_after_s` ago or earlier: their rest counts as spent and stays taken.
 
-        Each is returned once, whoever reaps; those without a rest are not.
+        Returns all that have a rest whose row is not booked yet (`lease_booked`), whoever gave them up.
+        """
+        ...
+
+    async def lease_booked(self, lost: LostLease) -> bool:
+        """Notes that the row of a lease is written, so that `lease_reap` returns it no more.
+
+        False when the lease is not lost any more, its holder or its journal having come back: the row is to be removed.
+        """
+        ...
+
+    async def lease_correct(self, correction: LeaseCorrection) -> bool:
+        """Puts what was charged to a lease right, once for each row, however often it is asked; False: not yet.
+
+        That is while the row of a request is not yet in its lease. A lease that does not hold it any more, or that is
+        not known, stays as it is.
         """
         ...
 

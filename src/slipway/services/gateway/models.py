@@ -180,13 +180,22 @@ class Opening:
     price: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """Whose leases hold what a row books without knowing; `times`: of a lost lease, how often it was given up."""
+
+    holder: str
+    charges: tuple[Charge, ...]
+    times: int = 0
+
+
 @dataclass(slots=True)
 class UsageRow:
     """What one accepted request took. `model` is the one that answered, `requested_model` the one asked for.
 
     A counted cost is that of `tokens` at `price` (`Price.text`) and `uncertain_usd_micros`, which attempts that broke
     before may have cost. `charged_tokens` is what budgets of tokens count. `charges` go to budgets
-    and are no part of the stored row.
+    and are no part of the stored row; `booking` is kept with one that may have to be put right.
     """
 
     request_id: str
@@ -211,3 +220,4 @@ class UsageRow:
     provider_request_id: str | None = None
     charged_tokens: int = 0
     charges: tuple[Charge, ...] = ()
+    booking: Booking | None = None

@@ -1,15 +1,17 @@
-"""Our own route of the gateway: usage. The wires' routes are hot ones (`hot_*`)."""
+"""Our own routes of the gateway: usage. The wires' routes are hot ones (`hot_*`)."""
 
 from typing import Annotated, Final, Literal, get_args
 
-from fastapi import Header, Query, Response
+from fastapi import Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime
 
-from slipway.api.usage import UsageGrouping, UsageReport, UsageStatus
+from slipway.api.usage import UsageGrouping, UsageReconciled, UsageReconciliation, UsageReport, UsageStatus
+from slipway.api.wire import Identifier
 from slipway.base.callers import Scope
-from slipway.base.errors import InvalidRequest
+from slipway.base.errors import Conflict, InvalidRequest, NotFound
 from slipway.runtime.http.routes import CallerOf, Routes
+from slipway.services.gateway.reconciliation import Reconciliation
 from slipway.services.gateway.usage_csv import PAGE, groups_csv, rows_csv
 from slipway.services.gateway.usage_models import UsageFilter
 from slipway.services.gateway.usage_ports import UsageReports
@@ -71,6 +73,29 @@ def routes(store: UsageReports) -> Routes:
             cursor=cursor,
             limit=limit,
         )
+
+    return routes
+
+
+def reconciliation_routes(reconciliation: Reconciliation) -> Routes:
+    """`POST /v1/usage/{request_id}/reconcile`."""
+    routes = Routes("gateway")
+
+    @routes.add(
+        "POST",
+        "/v1/usage/{request_id}/reconcile",
+        access=Scope.TENANTS_ADMIN,
+        response=UsageReconciled,
+        errors=(NotFound, Conflict),
+    )
+    async def usage_reconcile(
+        caller: CallerOf, request_id: Annotated[Identifier, Path()], request: UsageReconciliation
+    ) -> UsageReconciled:
+        """Puts a row right, of any tenant, that was booked as `unknown` or `lost`, and its budgets with it.
+
+        Once: the same again changes nothing, other numbers are refused.
+        """
+        return await reconciliation.reconcile(caller, request_id, request)
 
     return routes
 

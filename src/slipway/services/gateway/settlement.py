@@ -1,22 +1,23 @@
 """What becomes of budgets that a process held when it ended: settled from its journal, or booked as lost.
 
 The usage journal calls `settle_dead` for processes that stopped or were killed; `run` gives up leases whose holder has
-been silent for too long, whose journal is gone with it, and books one `lost` row for each.
+been silent for too long, whose journal is gone with it, and books one `lost` row for each. The store of leases keeps
+which of them have no row yet, so that none is forgotten when this process ends between the two.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from slipway.base.callers import Caller
 from slipway.base.clock import Clock
 from slipway.base.errors import SlipwayError, defect
 from slipway.services.gateway.admission import month_end
-from slipway.services.gateway.lease_models import Account, LostLease, Unit, lost_row_id
+from slipway.services.gateway.lease_models import Account, LostLease, Unit, lost_row_ids
 from slipway.services.gateway.lease_ports import LeaseStore
-from slipway.services.gateway.models import Tokens, UsageRow
+from slipway.services.gateway.models import Booking, Tokens, UsageRow
 from slipway.services.gateway.usage_delivery import RowStore, append_all
 from slipway.services.gateway.usage_records import row_json
 
@@ -29,8 +30,8 @@ _log = logging.getLogger(__name__)
 class LostRows(RowStore, Protocol):
     """Where usage rows are kept."""
 
-    async def lost_remove(self, row_id: str) -> None:
-        """Removes the row of a lease that was not lost after all."""
+    async def lost_remove(self, row_ids: Sequence[str]) -> None:
+        """Removes the rows of leases that were not lost after all."""
         ...
 
 
@@ -42,6 +43,14 @@ class Settlement:
         self._rows = rows
         self._clock = clock
         self._lost_after_s = lost_after_s
+        self._found: set[str] = set()
+
+    def found(self, account: Account, holder: str, times: int) -> None:
+        """A lease of this process was given up so many times, and it is alive: the rows are removed soon.
+
+        Should it end before, its journal is settled, which removes them too.
+        """
+        self._found.update(lost_row_ids(account.key, holder, times))
 
     async def settle_dead(self, holder: str, spent: Mapping[str, int], *, complete: bool) -> None:
         """Ends the leases of `holder` at what its journal says was spent; without a complete one they stay taken.
@@ -52,8 +61,8 @@ class Settlement:
             _log.error("the journal of %s is not complete: what it held of budgets will be booked as lost", holder)
             return
         for key, amount in spent.items():
-            if await self._leases.lease_close(account_of(key), holder, amount):
-                await self._rows.lost_remove(lost_row_id(key, holder))
+            if times := await self._leases.lease_close(account_of(key), holder, amount):
+                await self._rows.lost_remove(lost_row_ids(key, holder, times))
 
     async def run(self) -> None:
         """Looks for silent holders, for as long as the process lives."""
@@ -65,20 +74,36 @@ class Settlement:
                 _log.warning("leases are not looked after: %s", error)
 
     async def reap(self) -> int:
-        """Books what silent holders had not settled; returns of how many leases."""
+        """Books what silent holders had not settled, also for whoever began to and ended; returns of how many leases.
+
+        Each step may be done twice, or by two at once: a row is kept once, and one that is wrong by then is removed.
+        """
+        if self._found:
+            found = list(self._found)
+            await self._rows.lost_remove(found)
+            self._found.difference_update(found)
         lost = await self._leases.lease_reap(self._lost_after_s)
         if lost:
             await append_all(self._rows, [row_json(self._row(lease)) for lease in lost])
+        wrong: list[str] = []
+        for lease in lost:
+            wrong += lease.earlier_row_ids
+            if not await self._leases.lease_booked(lease):
+                wrong.append(lease.row_id)
+        if wrong:
+            await self._rows.lost_remove(wrong)
         return len(lost)
 
     def _row(self, lease: LostLease) -> UsageRow:
         _log.error("a lease of %s is lost with %d %s", lease.account_key, lease.rest, lease.unit)
         is_money = lease.unit == "usd_micros"
         key_id = lease.account_key.split(":")[1].partition("/")[2] or None
+        # In the month of its budget, however late it is found.
+        last = account_of(lease.account_key).resets_at - timedelta(microseconds=1)
         return UsageRow(
             request_id=lease.row_id,
             caller=Caller(lease.tenant_id, lease.holder, frozenset(), key_id=key_id),
-            at=self._clock.now(),
+            at=min(self._clock.now(), last),
             operation="chat.completions",
             requested_model="",
             model="",
@@ -93,6 +118,7 @@ class Settlement:
             cost_basis="bound",
             reserved_usd_micros=lease.rest if is_money else 0,
             charged_tokens=0 if is_money else lease.rest,
+            booking=Booking(lease.holder, ((lease.account_key, lease.rest),), lease.times),
         )
 
 

@@ -86,7 +86,7 @@ async def recover(orphan: Orphan, store: RowStore, settle_dead: SettleDead) -> N
     finally:
         reader.close()
     history.end()
-    rows = [unknown_row(request_id, payload) for request_id, payload in history.opened.items()]
+    rows = [unknown_row(request_id, payload, orphan.instance_id) for request_id, payload in history.opened.items()]
     for start in range(0, len(rows), BATCH):
         await append_all(store, rows[start : start + BATCH])
     metrics.USAGE_RECOVERED.labels("unknown").inc(len(rows))

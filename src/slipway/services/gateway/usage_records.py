@@ -6,11 +6,12 @@ column and passes unread.
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 import orjson
 
-from slipway.services.gateway.models import Charge, Opening, UsageRow
+from slipway.services.gateway.models import Booking, Charge, Opening, UsageRow
 
 OPENING: Final = "O"
 CLOSING: Final = "C"
@@ -54,6 +55,7 @@ def row_json(row: UsageRow) -> bytes:
             "status": row.status,
             "error_code": row.error_code,
             "charges": row.charges,
+            **({} if row.booking is None else {"booking": asdict(row.booking)}),
         }
     )
 
@@ -81,8 +83,8 @@ def opening_json(opening: Opening) -> bytes:
     )
 
 
-def unknown_row(request_id: str, opening: bytes) -> bytes:
-    """The row of a request that was open when its process was killed: all of its bound, since nobody counted."""
+def unknown_row(request_id: str, opening: bytes, holder: str) -> bytes:
+    """The row of a request that was open when its process, `holder`, was killed: its bound, since nobody counted."""
     fields = orjson.loads(opening)
     bound_usd_micros = fields.pop("bound_usd_micros")
     return _json(
@@ -107,6 +109,7 @@ def unknown_row(request_id: str, opening: bytes) -> bytes:
             "status": "unknown",
             "error_code": KILLED,
             "charges": fields["holds"],
+            "booking": asdict(Booking(holder, fields["holds"])),
         }
     )
 

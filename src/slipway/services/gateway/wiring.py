@@ -14,6 +14,7 @@ from slipway.api.completions import (
 )
 from slipway.api.messages import MessageResponse, MessagesRequest, TokenCount, TokenCountRequest
 from slipway.api.plans import BudgetStanding
+from slipway.api.usage import UsageRow
 from slipway.base.callers import Caller, Scope
 from slipway.base.errors import (
     BudgetExceeded,
@@ -32,10 +33,12 @@ from slipway.runtime.settings import secret_from_environment
 from slipway.services.gateway import metrics
 from slipway.services.gateway.account import Books
 from slipway.services.gateway.adapter_postgres import PostgresUsage
+from slipway.services.gateway.adapter_postgres_corrections import PostgresCorrections
 from slipway.services.gateway.adapter_postgres_leases import PostgresLeases
 from slipway.services.gateway.adapter_postgres_plans import PostgresPlans
 from slipway.services.gateway.admission import Admission, budgets_of
 from slipway.services.gateway.attempts import Policy
+from slipway.services.gateway.directory import Directory
 from slipway.services.gateway.escrow import Escrow, EscrowHooks
 from slipway.services.gateway.health import FAILURES
 from slipway.services.gateway.hot_chat import chat_handler, count_tokens_handler, messages_handler
@@ -44,8 +47,10 @@ from slipway.services.gateway.hot_http import Door
 from slipway.services.gateway.hot_models import model_list_handler, model_view_handler
 from slipway.services.gateway.lease_models import Account, Standing
 from slipway.services.gateway.lease_ports import LeaseStore
+from slipway.services.gateway.models import Price
 from slipway.services.gateway.plan_book import PlanBook
-from slipway.services.gateway.routes import routes
+from slipway.services.gateway.reconciliation import PriceOf, Reconciliation
+from slipway.services.gateway.routes import reconciliation_routes, routes
 from slipway.services.gateway.routes_plans import plan_routes
 from slipway.services.gateway.service import Gateway
 from slipway.services.gateway.settlement import Settlement
@@ -55,6 +60,7 @@ from slipway.services.gateway.wiring_models import Providers
 
 DEADLINES: Final = Deadlines()
 POLICY: Final = Policy()
+LEASE_TTL_S: Final = 120.0  # in a store that does not forget
 _CALL_ERRORS: Final = (
     NotFound,
     BudgetExceeded,
@@ -86,7 +92,8 @@ def wire(
     settlement = Settlement(stores.leases, usage, clock)
     root = settings.journal or settings.home / "journal"
     journal = UsageJournal.start(root, usage, settle_dead=settlement.settle_dead, sync=settings.journal_sync)
-    escrow = Escrow(stores.leases, clock, journal.instance_id, hooks=hooks())
+    escrow = Escrow(stores.leases, clock, journal.instance_id, ttl_s=stores.lease_ttl_s, hooks=hooks(settlement))
+    reconciliation = Reconciliation(PostgresCorrections(foundation.database), stores.leases, clock, price_of(directory))
     book = PlanBook(PostgresPlans(foundation.database), manifest.plans)
     throttle = manifest.edge.throttle
     everybody = f"{throttle.rate} requests per second of all callers"
@@ -105,9 +112,15 @@ def wire(
 
     return Part(
         name="gateway",
-        routes=[routes(usage), plan_routes(book, standing)],
+        routes=[routes(usage), reconciliation_routes(reconciliation), plan_routes(book, standing)],
         hot_routes=hot_routes(gateway, door),
-        run={"usage": journal.run, "budgets": escrow.run, "plans": book.run, "settlement": settlement.run},
+        run={
+            "usage": journal.run,
+            "budgets": escrow.run,
+            "plans": book.run,
+            "settlement": settlement.run,
+            "reconciliation": reconciliation.run,
+        },
         stop=[*stores.close, providers.close, journal.flush, escrow.close],
         checks={"usage-store": foundation.database.check, "usage-log": journal.check},
     )
@@ -119,6 +132,7 @@ class SharedStores:
 
     limiter: Limiter
     leases: LeaseStore
+    lease_ttl_s: float
     close: Sequence[Work]
 
 
@@ -127,19 +141,30 @@ def shared_stores(foundation: Foundation, usage: PostgresUsage) -> SharedStores:
     url = foundation.settings.redis_url
     if url is None:
         limiter = LocalLimiter()
-        return SharedStores(limiter, PostgresLeases(foundation.database), [limiter.close])
+        return SharedStores(limiter, PostgresLeases(foundation.database), LEASE_TTL_S, [limiter.close])
     from slipway.runtime.limits.shared import RedisLimiter
     from slipway.runtime.redis import open_redis
-    from slipway.services.gateway.adapter_redis_leases import RedisLeases
+    from slipway.services.gateway.adapter_redis_leases import TTL_S, RedisLeases
 
     redis = open_redis(url.get_secret_value())
     shared = RedisLimiter(redis, foundation.clock, on_open_failure=metrics.limits_open)
-    return SharedStores(shared, RedisLeases(redis, usage.spent_of), [redis.aclose, shared.close])
+    return SharedStores(shared, RedisLeases(redis, usage.spent_of), TTL_S, [redis.aclose, shared.close])
 
 
-def hooks() -> EscrowHooks:
-    """What the escrow tells the metrics."""
-    return EscrowHooks(refused=lambda account: metrics.budget_refused(account.unit))
+def hooks(settlement: Settlement) -> EscrowHooks:
+    """What the escrow tells the metrics, and which rows of lost leases are wrong."""
+    return EscrowHooks(refused=lambda account: metrics.budget_refused(account.unit), found=settlement.found)
+
+
+def price_of(directory: Directory) -> PriceOf:
+    """Prices of rows: the model's while it has the same, since a row does not say what long prompts cost."""
+
+    def found(row: UsageRow) -> Price | None:
+        if row.model in directory.names() and directory.model(row.model).price_text == row.price:
+            return directory.model(row.model).price
+        return Price.from_text(row.price) if row.price else None
+
+    return found
 
 
 def standing_of(budget: Account, found: Standing | None) -> BudgetStanding:
