@@ -14,6 +14,7 @@ import orjson
 
 from slipway.base.errors import Misconfigured, SlipwayError, UpstreamFailed
 from slipway.runtime.outbound import Deadlines, Outbound, Stream
+from slipway.services.gateway.nesting import nests_too_deeply
 from slipway.services.gateway.sse import Events
 from slipway.services.gateway.upstream_errors import answered
 from slipway.services.gateway.wire_errors import json_bytes
@@ -158,4 +159,6 @@ def json_object(text: bytes) -> dict[str, Any]:
         ) from error
     if not isinstance(value, dict):
         raise UpstreamFailed("The model's provider answered with JSON that is no object.", effect_unknown=True)
+    if nests_too_deeply(value, len(text)):
+        raise UpstreamFailed("The model's provider answered with JSON that is nested too deeply.", effect_unknown=True)
     return value

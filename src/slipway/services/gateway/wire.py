@@ -20,9 +20,12 @@ from slipway.services.gateway.models import (
     InvalidParameter,
     ModelNotFound,
 )
+from slipway.services.gateway.nesting import MAX_LEVELS, nests_too_deeply
 
 MAX_INPUTS: Final = 2048  # OpenAI's own limit
 DONE: Final = b"data: [DONE]\n\n"
+_NOT_JSON: Final = "The body is not valid JSON: send one object with content-type application/json."
+_TOO_DEEP: Final = f"The body is nested too deeply: send one of {MAX_LEVELS} levels or fewer."
 
 # OpenAI's `type` and `code` for each of our errors; where it has no word of its own, ours stands as the code.
 _KINDS: Final[dict[str, tuple[str, str | None]]] = {
@@ -44,28 +47,30 @@ _decoder: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def json_object(content: bytes) -> dict[str, Any]:
-    """The JSON object in a body; raises InvalidRequest when it is anything else."""
+    """The JSON object in a body; raises InvalidRequest when it is anything else, or nests too deeply."""
     try:
         body = orjson.loads(content)
-    except ValueError:
-        body = _odd_json(content)
+    except ValueError as error:
+        body = _odd_json(content, error)
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
+    if nests_too_deeply(body, len(content)):
+        raise InvalidRequest(_TOO_DEEP)
     return body
 
 
-def _odd_json(content: bytes) -> Any:
+def _odd_json(content: bytes, refusal: ValueError) -> Any:
     """What the fast parser refuses, read again: half of a surrogate pair is valid JSON."""
+    if "depth limit" in str(refusal):
+        raise InvalidRequest(_TOO_DEEP)
     if b"\\u" not in content:
-        raise _not_json()
+        raise InvalidRequest(_NOT_JSON)
     try:
         return _decoder.decode(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise _not_json() from error
-
-
-def _not_json() -> InvalidRequest:
-    return InvalidRequest("The body is not valid JSON: send one object with content-type application/json.")
+    except RecursionError:
+        raise InvalidRequest(_TOO_DEEP) from None
+    except ValueError as error:
+        raise InvalidRequest(_NOT_JSON) from error
 
 
 def dumped(value: Any) -> bytes:

@@ -5,6 +5,7 @@ from typing import Any
 
 from slipway.base.errors import UpstreamFailed
 from slipway.services.gateway.models import InvalidParameter
+from slipway.services.gateway.nesting import MAX_LEVELS, nests_too_deeply
 
 
 def json_text(value: Any) -> str:
@@ -16,7 +17,7 @@ def arguments_object(text: str, param: str) -> dict[str, Any]:
     """The object in the arguments of a caller's tool call, empty when there is no text; raises InvalidParameter."""
     value = _object(text)
     if value is None:
-        raise InvalidParameter(param, f"{param} must be the text of a JSON object.")
+        raise InvalidParameter(param, f"{param} must be the text of a JSON object of {MAX_LEVELS} levels or fewer.")
     return value
 
 
@@ -25,8 +26,8 @@ def answered_arguments(text: str) -> dict[str, Any]:
     value = _object(text)
     if value is None:
         raise UpstreamFailed(
-            "The model asked for a tool with arguments that are not a JSON object: try again, with a larger max_tokens "
-            "if the answer was cut off.",
+            "The model asked for a tool with arguments that are not a JSON object, or nest too deeply: try again, with "
+            "a larger max_tokens if the answer was cut off.",
             retryable=False,
         )
     return value
@@ -44,4 +45,4 @@ def _object(text: str) -> dict[str, Any] | None:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and not nests_too_deeply(value, len(text)) else None

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from slipway.base.errors import InvalidRequest, SlipwayError, Unavailable, UpstreamFailed
+from slipway.base.errors import SlipwayError, Unavailable, UpstreamFailed
 from slipway.services.gateway.models import WireName
 from slipway.services.gateway.wire import dumped
 from slipway.services.gateway.wire import error_body as openai_error_body
@@ -50,10 +50,7 @@ def json_bytes(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except TypeError:
-        try:
-            return dumped(value)
-        except RecursionError:
-            raise InvalidRequest("The body is nested too deeply: send fewer levels.") from None
+        return dumped(value)
 
 
 def named_event(payload: dict[str, Any]) -> bytes:

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slipway.base.errors import ERRORS, InvalidRequest, LimitExceeded
+from slipway.base.errors import ERRORS, InvalidRequest, LimitExceeded, UpstreamFailed
+from slipway.services.gateway import upstream
 from slipway.services.gateway.models import Embeddings, InvalidParameter, ModelNotFound
+from slipway.services.gateway.nesting import MAX_LEVELS
 from slipway.services.gateway.wire import (
     chat_request,
     dumped,
@@ -17,6 +19,7 @@ from slipway.services.gateway.wire import (
     event,
     json_object,
 )
+from slipway.services.gateway.wire_errors import json_bytes
 
 # A busy machine is no failure.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -64,10 +67,37 @@ def test_any_bytes_are_taken_or_refused_in_words(content):
         assert error.public
 
 
-def test_deep_nesting_is_refused():
-    for deep in (b'{"a":' * 100_000, b'{"messages":' + b"[" * 200_000):
+def nested(levels: int, opening: bytes, closing: bytes) -> bytes:
+    """A body of this many levels, the object itself among them, with shallow values before and behind."""
+    return b'{"a":[[]],"b":' + opening * (levels - 1) + b"1" + closing * (levels - 1) + b',"c":[{}]}'
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}"), (b'{"\\ud800":', b"}")])
+def test_a_body_has_its_levels_and_not_one_more(opening: bytes, closing: bytes) -> None:
+    assert json_object(nested(MAX_LEVELS, opening, closing))["a"] == [[]]
+    for levels in (MAX_LEVELS + 1, 990, 1_000, 1_024, 1_025, 5_000):
+        with pytest.raises(InvalidRequest, match="nested too deeply"):
+            json_object(nested(levels, opening, closing))
+
+
+def test_what_was_read_can_be_written() -> None:
+    for opening, closing in ((b"[", b"]"), (b'{"a":', b"}"), (b'{"\\ud800":', b"}")):
+        body = json_object(nested(MAX_LEVELS, opening, closing))
+        wrapped = {"a": {"b": [{"c": {"d": [{"e": body}]}}]}}  # as a translation may
+        assert json.loads(json_bytes(wrapped))["a"]["b"][0]["c"]["d"][0]["e"] == body
+
+
+def test_nesting_without_an_end_is_refused() -> None:
+    for deep in (b'{"a":' * 100_000, b'{"messages":' + b"[" * 200_000, b"[" * 1_025):
         with pytest.raises(InvalidRequest):
             json_object(deep)
+
+
+def test_a_provider_that_nests_too_deeply_has_failed() -> None:
+    assert upstream.json_object(nested(MAX_LEVELS, b"[", b"]"))["c"] == [{}]
+    with pytest.raises(UpstreamFailed, match="nested too deeply") as failed:
+        upstream.json_object(nested(MAX_LEVELS + 1, b"[", b"]"))
+    assert failed.value.effect_unknown
 
 
 def test_stream_options_are_read():
