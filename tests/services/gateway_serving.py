@@ -85,6 +85,7 @@ def manifest(upstream: str, anthropic: str | None = None, bedrock: str | None = 
     available: dict[str, Any] = {name: {**remote, "id": name} for name in MODELS}
     available["vectors"] = {**remote, "id": "vectors", "kind": "embeddings"}
     available["fallen"] = {**remote, "id": "broken", "fallback": ("redirect-unused", "plain")}
+    available["org/model:7b@x"] = {**remote, "id": "plain"}
     available["redirect-unused"] = {**remote, "id": "overloaded"}
     available["keyless"] = {**remote, "id": "plain", "api_key_env": "NO_SUCH_KEY"}
     available["unreachable"] = {"provider": "openai", "base_url": "http://127.0.0.1:9/v1", "id": "plain"}
@@ -98,7 +99,9 @@ def manifest(upstream: str, anthropic: str | None = None, bedrock: str | None = 
         aws = {"provider": "bedrock", "base_url": bedrock, "region": REGION, "price_per_million_tokens": price}
         for name in ELSEWHERE:
             available[f"bedrock-{name}"] = {**aws, "id": f"anthropic.{name}-v1:0"}
-    return Manifest.model_validate({"slipway": 1, "name": "test", "models": {"available": available}})
+    # No tenant is on it unless its test says so.
+    plans = {"budgeted": {"tokens_per_month": 1_000_000, "max_output_tokens": 100}}
+    return Manifest.model_validate({"slipway": 1, "name": "test", "models": {"available": available}, "plans": plans})
 
 
 @dataclass

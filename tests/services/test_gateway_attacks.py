@@ -14,10 +14,12 @@ from typing import Any
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from slipway.base.callers import Scope
 from slipway.runtime.http.routes import MAX_BODY_BYTES
+from slipway.services.gateway.nesting import MAX_LEVELS
 from tests.services.gateway_serving import (
     DEADLINES,
     Served,
@@ -51,7 +53,11 @@ def simulator() -> Simulator:
 def served(simulator, postgres, tmp_path_factory) -> Iterator[Served]:
     with (
         served_app(simulator) as upstream,
-        served_gateway(tmp_path_factory.mktemp("gateway"), postgres, upstream) as served,
+        served_app(AnthropicSimulator()) as anthropic,
+        served_app(BedrockSimulator()) as bedrock,
+        served_gateway(
+            tmp_path_factory.mktemp("gateway"), postgres, upstream, anthropic=anthropic, bedrock=bedrock
+        ) as served,
     ):
         yield served
 
@@ -129,36 +135,63 @@ def test_the_host_decides_nothing_and_comes_back_nowhere(served, key, simulator,
     assert all("evil" not in value for value in simulator.seen.headers[-1].values())
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("/v1/models/..%2f..%2fv1%2fusage", "/v1/models/%2e%2e/usage", "/v1/models/plain%2f", "/v1/models/plain%2Fx"),
-        *("/v1/models/%00", "/v1/models/plain%00", "/v1/models/plain%0d%0aset-cookie:%20a=b", "/v1/models/%ff%fe"),
-        *("/v1/models/plain/", "/v1/models//plain", "//v1/models/plain", "/v1//models/plain", "/v1/models/%252e%252e"),
-        *("/v1/models/plain;x=y", "/v1/models/plain%3fx", "/V1/MODELS/plain", "/v1/models/ "),
-        *("/v1/models/" + "a" * 20_000, "/v1/models/plain\\..\\usage", "/v1/models/plain%E0%80%AF.."),
-    ],
-    ids=lambda path: path[:40],
+# What is encoded would lead elsewhere, or hides where it leads: refused before there is a route.
+HIDDEN_PATHS = (
+    *("/v1/models/..%2f..%2fv1%2fusage", "/v1/models/%2e%2e/usage", "/v1/models/%2E/plain", "/v1/models/a%2f..%2Fb"),
+    *("/v1/models/%00", "/v1/models/plain%00", "/v1/models/plain%0d%0aset-cookie:%20a=b", "/v1/models/plain%5c.."),
+    *("/v1/models/%70lain", "/v1/models/plai%6e", "/v1/models/plain%7f", "/v1/models%2fplain", "/v1/models%2Fplain"),
+    *("/v1/%6dodels%2fplain", "/v1/%6dodels/plain", "/v1%2fmodels/plain", "/%76%31/models", "/v1/models%5cplain"),
+    *("/v1%00/models", "/v1/x/%2e%2e/models/plain", "/%2e/v1/models/plain", "/v1/usage%2f", "/v1/us%61ge"),
+    *("/v1%2fusage", "/v1/plans%2ftenants%2fx", "/%68ealth", "/v1/plans/..%2fusage", "/v1/plans/keys/a%5cb"),
 )
-def test_no_spelling_of_a_path_reaches_another_route(served, key, path):
+# The name of a model that does not exist, or no route at all.
+ABSENT_PATHS = (
+    *("/v1/models/plain%2f", "/v1/models/plain%2Fx", "/v1/models/%ff%fe", "/v1/models/%252e%252e"),
+    *("/v1/models/plain%E0%80%AF..", "/v1/models/plain/", "/v1/models//plain", "/v1/models/plain;x=y"),
+    *("/v1/models/plain%3fx", "/v1/models/plain\\..\\usage", "/v1/models/ ", "/v1/models/" + "a" * 20_000),
+    *("//v1/models/plain", "/v1//models/plain", "/V1/MODELS/plain", "/v1/../v1/models/plain", "/v1/%F0%9F%98%80"),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [*((path, 400) for path in HIDDEN_PATHS), *((path, 404) for path in ABSENT_PATHS)],
+    ids=lambda value: str(value)[:40],
+)
+def test_no_spelling_of_a_path_reaches_another_route(served, key, path, expected):
     lines = ["host: gateway", f"authorization: Bearer {key}", "connection: close"]
     head = f"GET {path} HTTP/1.1\r\n".encode("latin-1")
     answer = sent(served, head + "\r\n".join(lines).encode() + b"\r\n\r\n")
-    assert status(answer) in (400, 404), answer[:300]
+    assert status(answer) == expected, answer[:300]
     assert b"set-cookie" not in answer.lower().split(b"\r\n\r\n")[0]
     assert b"\r\nlocation:" not in answer.lower()
     stranger = sent(served, head + b"host: gateway\r\nconnection: close\r\n\r\n")
     assert status(stranger) in (400, 401, 404), stranger[:300]
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1/chat%2fcompletions", "/v1%2fchat/completions", "/v1/chat/completions/", "//v1/chat/completions"]
-)
-def test_a_spelling_of_a_path_needs_the_credential_too(served, simulator, path):
+@pytest.mark.parametrize("path", ["/v1/chat%2fcompletions", "/v1%2fchat/completions", "/v1/ch%61t/completions"])
+def test_a_path_that_is_encoded_where_it_must_not_be_is_refused_in_words(client, simulator, path):
     before = len(simulator.seen.requests)
-    answer = httpx.post(f"{served.url}{path}", json=CHAT)
-    assert answer.status_code in (401, 404)
+    for answer in (client.post(path, json=CHAT), client.get(path.replace("chat", "ordinary"))):
+        assert answer.status_code == 400
+        assert answer.headers["content-type"] == "application/problem+json"
+        body = answer.json()
+        assert body["code"] == "invalid_request" and body["request_id"] == answer.headers["x-request-id"]
+        assert body["error"]["message"] == body["detail"] and "encoded" in body["detail"]
     assert len(simulator.seen.requests) == before
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions/", "//v1/chat/completions"])
+def test_a_slash_too_many_is_no_route(client, simulator, path):
+    before = len(simulator.seen.requests)
+    assert client.post(path, json=CHAT).status_code == 404
+    assert len(simulator.seen.requests) == before
+
+
+def test_a_models_name_with_a_slash_is_found_as_openais_clients_write_it(client):
+    for path in ("/v1/models/org/model:7b@x", "/v1/models/org%2Fmodel%3A7b%40x", "/v1/models/org%2fmodel:7b@x"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json().get("id")) == (200, "org/model:7b@x"), answer.text
 
 
 HIDDEN = json.dumps({**CHAT, "model": "roleless"}).encode()
@@ -302,16 +335,80 @@ def test_sql_in_a_question_about_usage_is_text(client, text):
             assert answer.json().get("items", []) == []
 
 
-def test_nothing_is_nested_so_deeply_that_it_breaks(client):
-    begun_s = time.monotonic()
-    for levels in (200, 800, 1_100, 5_000, 100_000):
-        for opening, closing in (("[", "]"), ('{"a":', "}")):
-            nested = opening * levels + ("1" if opening != "[" else "") + closing * levels
-            content = f'{{"model":"plain","messages":[{{"role":"user","content":"x"}}],"metadata":{nested}}}'
-            for each in (content, f'{{"model":"plain","messages":{nested}}}', opening * levels):
-                answer = client.post("/v1/chat/completions", content=each)
-                assert answer.status_code in ((200, 400) if levels < 100_000 else (400,)), (levels, answer.text[:300])
-    assert time.monotonic() - begun_s < 20
+def deep_bodies(levels: int) -> Iterator[tuple[str, str]]:
+    """(path, body) for every hot route: a body that is right but for a value with this many levels."""
+    for opening, value, closing in (("[", "", "]"), ('{"a":', "1", "}"), ('[{"\\ud800":', "1", "}]")):
+        rounds = levels // (2 if closing == "}]" else 1)
+        nested = opening * rounds + value + closing * rounds
+        messages = '"messages":[{"role":"user","content":"x"}]'
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            for model in ("plain", "anthropic-plain", "bedrock-plain"):
+                yield path, f'{{"model":"{model}","max_tokens":5,{messages},"metadata":{nested}}}'
+                yield path, f'{{"model":"{model}","max_tokens":5,{messages},"stream":true,"tools":{nested}}}'
+            yield path, f'{{"model":"plain","max_tokens":5,"messages":{nested}}}'
+            yield path, f'{{"model":"plain","max_tokens":5,"messages":[{{"role":"user","content":{nested}}}]}}'
+        yield "/v1/messages/count_tokens", f'{{"model":"plain",{messages},"metadata":{nested}}}'
+        yield "/v1/embeddings", f'{{"model":"vectors","input":"x","user":{nested}}}'
+        yield "/v1/embeddings", f'{{"model":"vectors","input":{nested}}}'
+
+
+@pytest.mark.parametrize("levels", [254, 256, 800, 900, 990, 1_000, 1_024, 1_026, 1_100, 5_000, 100_000])
+def test_a_body_that_nests_too_deeply_is_refused_before_anything_is_held(client, served, caller, postgres, levels):
+    with psycopg.connect(postgres.app_url) as connection:
+        connection.execute("SET LOCAL ROLE slipway_platform")
+        assignment = (caller.tenant_id, "tenant", "budgeted")
+        connection.execute("INSERT INTO plan_assignment (tenant_id, subject, plan) VALUES (%s, %s, %s)", assignment)
+    for path, body in deep_bodies(levels):
+        answer = client.post(path, content=body)
+        assert answer.status_code == 400, (path, body[:90], answer.text[:300])
+        error = answer.json()["error"]
+        assert error["type"] == "invalid_request_error"
+        assert error["message"].startswith("The body is nested too deeply"), (path, body[:90], error)
+    assert client.get("/v1/plans").json()["standing"][0]["taken"] == 0
+    # and the plan does count: what comes behind takes of it, and is the only row
+    accepted = client.post("/v1/chat/completions", json=CHAT)
+    assert accepted.status_code == 200, accepted.text
+    [row] = usage_rows(served, caller, 1)
+    assert row["request_id"] == accepted.headers["x-request-id"]
+    assert client.get("/v1/plans").json()["standing"][0]["taken"] > 0
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_what_nests_and_never_ends_is_refused(client, opening):
+    for levels in (200, 1_000, 1_024, 1_100, 100_000):
+        for path in ("/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings"):
+            answer = client.post(path, content=opening * levels)
+            assert answer.status_code == 400, (levels, path, answer.text[:300])
+            assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("model", ["plain", "anthropic-plain", "bedrock-plain"])
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_the_deepest_body_that_is_taken_is_passed_on(client, model, stream):
+    """A schema as deep as a body may be, which every wire carries to every provider."""
+    around = 6  # the body, its list of tools, a tool, its function, and the schema's first two levels
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range((MAX_LEVELS - around) // 2):
+        schema = {"type": "object", "properties": {"a": schema}}
+    tool = {"type": "function", "function": {"name": "weather", "description": "x", "parameters": schema}}
+    answer = client.post("/v1/chat/completions", json={**CHAT, "model": model, "tools": [tool], "stream": stream})
+    assert answer.status_code == 200, answer.text
+    assert "error" not in answer.text
+    theirs = {"name": "weather", "description": "x", "input_schema": schema}
+    body = {**CHAT, "model": model, "max_tokens": 5, "tools": [theirs], "stream": stream}
+    answer = client.post("/v1/messages", json=body)
+    assert answer.status_code == 200, answer.text
+    assert "error" not in answer.text
+
+
+def test_arguments_that_nest_too_deeply_are_refused_by_their_name(client):
+    arguments = '{"a":' * 1_000 + "1" + "}" * 1_000
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": arguments}}
+    messages = [*CHAT["messages"], {"role": "assistant", "tool_calls": [call]}]
+    for model in ("anthropic-plain", "bedrock-plain"):
+        answer = client.post("/v1/chat/completions", json={**CHAT, "model": model, "messages": messages})
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["error"]["param"].endswith("arguments")
 
 
 @pytest.mark.parametrize(

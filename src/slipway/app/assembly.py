@@ -16,6 +16,7 @@ from slipway.runtime.authentication import Authenticator
 from slipway.runtime.http import problems
 from slipway.runtime.http.cancellation import CancelOnDisconnect
 from slipway.runtime.http.observation import Observed, observed_hot
+from slipway.runtime.http.paths import is_hidden, refuse
 from slipway.runtime.http.routes import HotRoute
 from slipway.runtime.part import Part
 
@@ -24,7 +25,7 @@ def assemble(parts: Sequence[Part], authenticator: Authenticator, readiness: Rea
     """The application that a server runs."""
     hot_routes = [route for part in parts for route in part.hot_routes]
     app = framework_app(parts, authenticator, readiness, hot_routes)
-    return HotDispatch(hot_routes, Observed(CancelOnDisconnect(app)))
+    return HotDispatch(hot_routes, Observed(CancelOnDisconnect(app)), Observed(refuse))
 
 
 def framework_app(
@@ -47,16 +48,22 @@ def framework_app(
 class HotDispatch:
     """Sends a request to its hot route by exact path, or by what stands before the `{id}` that a path ends in.
 
-    The id may hold slashes: names of models do.
+    The id may hold slashes: names of models do. A path whose encoding hides where it leads goes to `refused`, whoever's
+    route it would have reached.
     """
 
-    def __init__(self, routes: Sequence[HotRoute], otherwise: ASGIApp) -> None:
+    def __init__(self, routes: Sequence[HotRoute], otherwise: ASGIApp, refused: ASGIApp) -> None:
         self._exact = {(route.method, route.path): route for route in routes if "{" not in route.path}
         self._prefixes = [(route.method, route.path.partition("{")[0], route) for route in routes if "{" in route.path]
+        self._names_below = tuple(prefix.encode() for _, prefix, _ in self._prefixes)
         self._otherwise = otherwise
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if b"%" in scope["raw_path"] and is_hidden(scope["raw_path"], self._names_below):
+                await self._refused(scope, receive, send)
+                return
             method, path = scope["method"], scope["path"]
             route = self._exact.get((method, path)) or self._below_prefix(method, path)
             if route is not None:

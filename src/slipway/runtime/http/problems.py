@@ -61,6 +61,11 @@ def problem(
     return error.status, headers_of(error), _body(error, error.status, request_id, errors)
 
 
+def for_openai(body: dict[str, Any], code: str | None = None) -> dict[str, Any]:
+    """A problem with the one member that OpenAI's SDKs show: their requests end here with a wrong path or base_url."""
+    return {**body, "error": {"message": body["detail"], "type": "invalid_request_error", "param": None, "code": code}}
+
+
 def _body(
     error: SlipwayError, status: int, request_id: str, errors: list[dict[str, str]] | None = None
 ) -> dict[str, Any]:
@@ -115,8 +120,8 @@ def install(app: FastAPI) -> None:
             public = str(error.detail)
         # The framework's own statuses stay, 405 for one, also where no error of ours has them.
         body = _body(kind_of(error.status_code)(public), error.status_code, request_id_of(request))
-        if error.status_code == 404:  # OpenAI's SDKs show nothing but this member: a base_url without /v1 ends here
-            body["error"] = {"message": public, "type": "invalid_request_error", "param": None, "code": "not_found"}
+        if error.status_code == 404:
+            body = for_openai(body, "not_found")
         return JSONResponse(body, error.status_code, dict(error.headers or {}), media_type=MEDIA_TYPE)
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
