@@ -5,7 +5,8 @@ more tokens than its body has bytes; what is not in the body (files, documents, 
 model's context window. For callers with a budget (`exact`) whatever cannot be bounded, or changes the price of a token,
 is refused with what to write instead; for others the bound is the best there is.
 
-Budget: 2 µs for a chat of plain texts, held by tests/unit/services/gateway/test_bounds.py.
+Budget: 2 µs for a chat of plain texts; 0.8 µs on 2026-11-26, by hand with timeit. It is the same for texts of any
+length, since none is read: tests/unit/services/gateway/test_bounds.py holds that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
