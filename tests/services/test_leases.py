@@ -1,7 +1,7 @@
 """Budget leases on real stores: one suite for all of them, and the escrow of several holders on top."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,48 +10,21 @@ import pytest
 from slipway.base.clock import SystemClock
 from slipway.base.errors import BudgetExceeded, Unavailable
 from slipway.base.ids import new_id
-from slipway.runtime.database import Database
-from slipway.runtime.redis import open_redis
-from slipway.services.gateway.adapter_postgres_leases import PostgresLeases
-from slipway.services.gateway.adapter_redis_leases import RedisLeases
 from slipway.services.gateway.escrow import Escrow, EscrowHooks
-from slipway.services.gateway.lease_models import Account, Ask, LostLease, State, lost_row_id
+from slipway.services.gateway.lease_models import Account, Ask, LeaseCorrection, LostLease, State, lost_row_id
 from slipway.services.gateway.lease_ports import LeaseStore
-from tests.redis_server import redis_server
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["postgres", "redis"])
-async def store(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[LeaseStore]:
-    if request.param == "postgres":
-        yield PostgresLeases(database)
-        return
-    client = open_redis(request.getfixturevalue("redis_url"))
-    yield RedisLeases(client, nothing_booked, grace_s=0.0)
-    await client.aclose()
-
-
-async def nothing_booked(account: Account) -> int:
-    return 0
-
-
-@pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    with redis_server() as url:
-        yield url
+@pytest.fixture
+def store(lease_store: LeaseStore) -> LeaseStore:
+    return lease_store
 
 
 @pytest.fixture
-def account(new_caller: Callable) -> Account:
-    caller = new_caller()
-    return Account(
-        f"tenant:{caller.tenant_id}:tokens:2026-11",
-        caller.tenant_id,
-        "tokens",
-        1000,
-        datetime.now(UTC) + timedelta(days=5),
-    )
+def account(lease_account: Account) -> Account:
+    return lease_account
 
 
 def asking(account: Account, holder: str = "a", seq: int = 1, **numbers: float) -> Ask:
@@ -165,6 +138,98 @@ async def test_a_holder_that_comes_back_has_its_lost_lease_again(
 async def test_another_tenant_sees_no_account(store: LeaseStore, account: Account, new_caller: Callable):
     await store.lease_sync(asking(account, need=900))
     assert list(await store.standing_list(new_caller(), [account.key])) == []
+
+
+def corrected(account: Account, row: str, spent: int, *, charged: int = 300, times: int = 0) -> LeaseCorrection:
+    return LeaseCorrection(account, "a", row, charged=charged, spent=spent, times=times)
+
+
+async def test_what_a_request_was_charged_too_much_is_available_once_its_lease_is_closed(
+    store: LeaseStore, account: Account, new_caller: Callable
+):
+    await store.lease_sync(asking(account, need=900))
+    assert not await store.lease_correct(corrected(account, "req_1", 10)), "its journal has not been settled yet"
+    assert await taken(store, account, new_caller) == (900, 0)
+    await store.lease_close(account, "a", 700)
+    for _ in range(2):
+        assert await store.lease_correct(corrected(account, "req_1", 10))
+        assert await taken(store, account, new_caller) == (410, 410)
+    assert await store.lease_correct(corrected(account, "req_2", 350))  # a provider that billed above the bound
+    assert await taken(store, account, new_caller) == (460, 460)
+    await store.lease_close(account, "a", 700)  # the journal is settled once more
+    assert await taken(store, account, new_caller) == (460, 460)
+    assert (await store.lease_sync(asking(account, "b", need=540))).granted == 540
+    assert await store.lease_correct(replace(corrected(account, "req_3", 0), holder="never seen"))
+    other = replace(account, key=account.key.replace("tokens", "usd_micros"))
+    assert await store.lease_correct(corrected(other, "req_1", 0)), "nobody has used that budget"
+
+
+async def test_at_once_and_from_everywhere_a_correction_counts_once(
+    store: LeaseStore, account: Account, new_caller: Callable
+):
+    await store.lease_sync(asking(account, need=700))
+    await store.lease_close(account, "a", 700)
+    await asyncio.gather(*(store.lease_correct(corrected(account, "req_1", 10)) for _ in range(8)))
+    assert await taken(store, account, new_caller) == (410, 410)
+
+
+async def test_a_lost_lease_is_corrected_while_it_is_lost_and_its_journal_knows_better(
+    store: LeaseStore, account: Account, new_caller: Callable
+):
+    await store.lease_sync(asking(account, need=900, ttl_s=0.01))
+    await asyncio.sleep(0.05)
+    (lost,) = await reaped_of(store, account)
+    assert not await store.lease_correct(corrected(account, "req_1", 10)), "a request of a lease whose journal is gone"
+    for _ in range(2):
+        assert await store.lease_correct(corrected(account, lost.row_id, 250, charged=900, times=1))
+        assert await taken(store, account, new_caller) == (250, 250)
+    assert await store.lease_close(account, "a", 400) == 1
+    assert await taken(store, account, new_caller) == (400, 400)
+    assert await store.lease_correct(corrected(account, "lost_later", 0, charged=900, times=1)), "nothing is lost now"
+    assert await taken(store, account, new_caller) == (400, 400)
+
+
+async def test_a_late_settle_after_the_reaping_counts_once(store: LeaseStore, account: Account, new_caller: Callable):
+    await store.lease_sync(asking(account, need=900, ttl_s=0.01))
+    await asyncio.sleep(0.05)
+    await store.lease_reap(0.0)
+    for seq in (2, 3, 3):  # the holder lives after all, and settles what it had in flight
+        await store.lease_sync(asking(account, seq=seq, spent=300, keep=300))
+        assert await taken(store, account, new_caller) == (300, 300)
+    for _ in range(2):
+        await store.lease_close(account, "a", 300)
+        assert await taken(store, account, new_caller) == (300, 300)
+    assert (await store.lease_sync(asking(account, "b", need=700))).granted == 700
+
+
+async def test_all_of_an_expired_lease_that_was_not_in_flight_is_usable_again(
+    store: LeaseStore, account: Account, new_caller: Callable
+):
+    """The holder is killed with 100 of 900 spent and 200 in flight, and its journal says so, before or after."""
+    for number, reaped_first in enumerate((False, True)):
+        mine = replace(account, key=account.key.replace("2026-11", f"2026-0{number + 1}"))
+        await store.lease_sync(asking(mine, need=900, ttl_s=0.01))
+        await store.lease_sync(asking(mine, seq=2, spent=50, keep=900, ttl_s=0.01))  # the last that it reported
+        await asyncio.sleep(0.05)
+        if reaped_first:
+            await store.lease_reap(0.0)
+            assert (await store.lease_sync(asking(mine, "b", need=200))).granted == 0
+        await store.lease_close(mine, "a", 100 + 200)
+        assert (await store.lease_sync(asking(mine, "b", seq=2, need=700))).granted == 700
+        assert (await store.lease_sync(asking(mine, "c", need=1))).granted == 0
+
+
+async def test_a_holder_whose_clock_is_wrong_has_the_budget_of_its_own_month_and_no_more_of_it(
+    store: LeaseStore, account: Account, new_caller: Callable
+):
+    """Expiry goes by the store's clock; only the month is the holder's, and each month is a budget of its own."""
+    for name, reset in (("2020-01", datetime(2020, 2, 1, tzinfo=UTC)), ("2090-01", datetime(2090, 2, 1, tzinfo=UTC))):
+        wrong = replace(account, key=account.key.replace("2026-11", name), resets_at=reset)
+        assert (await store.lease_sync(asking(wrong, need=900))).granted == 900
+        assert [lost for lost in await store.lease_reap(0.0) if lost.account_key == wrong.key] == []
+        assert (await store.lease_sync(asking(wrong, "b", need=200))).granted == 0, "it is not forgotten at once"
+        assert await taken(store, wrong, new_caller) == (900, 0)
+    assert (await store.lease_sync(asking(account, "b", need=1000))).granted == 1000
 
 
 class Holders:
