@@ -12,18 +12,20 @@ def credential_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
 
     Raises Unauthenticated when there is none, more than one, or one in another scheme than Bearer.
     """
-    found: set[bytes] = set()
+    credential: bytes | None = None
     for name, value in headers:
         if name == b"authorization":
             scheme, _, token = value.partition(b" ")
-            if scheme.lower() != b"bearer" or not token.strip():
+            given = token.strip()
+            if scheme.lower() != b"bearer" or not given:
                 raise Unauthenticated("Only the Bearer scheme is understood: `Authorization: Bearer …`.")
-            found.add(token.strip())
         elif name == b"x-api-key":
-            found.add(value.strip())
-    if len(found) > 1:
-        raise Unauthenticated("The request carries different credentials: send exactly one.")
-    credential = next(iter(found), b"")
+            given = value.strip()
+        else:
+            continue
+        if credential is not None and given != credential:
+            raise Unauthenticated("The request carries different credentials: send exactly one.")
+        credential = given
     if not credential:
         raise Unauthenticated(_MISSING)
     try:

@@ -46,18 +46,14 @@ class LocalLimiter:
                 self._forget(now)
         else:
             after = [max(arrivals.get(limit.key, now), now) for limit in limits]
-        return Verdict(
-            refused is None,
-            refused,
-            retry_after_s,
-            tuple(
-                [
-                    max(int(limit.burst - (arrival - now) * limit.rate_per_s + 1e-6), 0)
-                    for limit, arrival in zip(limits, after, strict=True)
-                ]
-            ),
-            tuple([arrival - now for arrival in after]),
-        )
+        remaining: list[int] = []
+        reset_s: list[float] = []
+        for limit, arrival in zip(limits, after, strict=True):
+            whole_s = arrival - now
+            left = int(limit.burst - whole_s * limit.rate_per_s + 1e-6)
+            remaining += (left if left > 0 else 0,)
+            reset_s += (whole_s,)
+        return Verdict(refused is None, refused, retry_after_s, tuple(remaining), tuple(reset_s))
 
     async def give_back(self, limits: Sequence[Limit]) -> None:
         """Returns each cost; a negative one takes more."""

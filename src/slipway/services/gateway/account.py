@@ -236,6 +236,9 @@ class Account:
 
     def _settled_holds(self) -> list[tuple[BudgetAccount, int]]:
         """What is held of each budget, over all attempts."""
+        if self._attempts == 1:
+            holds, self._holds = self._holds, []
+            return holds
         held: dict[str, tuple[BudgetAccount, int]] = {}
         for budget, amount in self._holds:
             held[budget.key] = (budget, held.get(budget.key, (budget, 0))[1] + amount)

@@ -33,11 +33,7 @@ class Terms:
     minute_limits: tuple[Limit, ...]
     budgets: tuple[Account, ...]
     cap_tokens: int | None
-
-    @property
-    def has_money_budget(self) -> bool:
-        """Whether any budget is of money."""
-        return any(budget.unit == "usd_micros" for budget in self.budgets)
+    has_money_budget: bool
 
 
 class Admission:
@@ -99,16 +95,16 @@ class Admission:
         until = month_end(now)
         owned = _owned(caller, plans)
         caps = [plan.max_output_tokens for _, _, plan in owned if plan.max_output_tokens is not None]
+        budgets = tuple(budgets_of(caller, plans, now))
         terms = Terms(
             plans=plans,
             until=until,
             limits=(*self._edge, *(_rate(*owner) for owner in owned if owner[2].requests_per_second is not None)),
             edge_limits=len(self._edge),
             minute_limits=tuple(_minute(*owner) for owner in owned if owner[2].tokens_per_minute is not None),
-            budgets=tuple(
-                budget for owner, _, plan in owned for budget in _budgets(owner, caller.tenant_id, plan, now)
-            ),
+            budgets=budgets,
             cap_tokens=min(caps, default=None),
+            has_money_budget=any(budget.unit == "usd_micros" for budget in budgets),
         )
         if len(self._terms) >= _MAX_TERMS:
             self._terms.clear()
@@ -175,8 +171,9 @@ def limit_headers(wire: WireName, terms: Terms, verdict: Verdict, now: datetime)
     """What is left of the tightest rate, in the headers of the caller's wire; none without a plan's rate."""
     if len(terms.limits) == terms.edge_limits or len(verdict.remaining) != len(terms.limits):
         return []
-    index = min(range(terms.edge_limits, len(terms.limits)), key=lambda each: verdict.remaining[each])
-    limit, left, reset_s = terms.limits[index], verdict.remaining[index], verdict.reset_s[index]
+    left = min(verdict.remaining[terms.edge_limits :])
+    index = verdict.remaining.index(left, terms.edge_limits)
+    limit, reset_s = terms.limits[index], verdict.reset_s[index]
     return _written(wire, "requests", limit.burst, left, reset_s, now)
 
 
