@@ -370,7 +370,7 @@ async def test_a_deadline_that_passes_while_a_slow_client_is_written_to_is_an_er
         upstream = Upstream(Outbound(f"{url}/v1"), api_key_env="UPSTREAM_KEY", secret=secret)
         model = OpenAIModel(upstream, "slow", Deadlines(total_s=0.3))
         body = {"model": "slow", "messages": QUESTION, "stream": True}
-        async with aclosing(model.stream(caller, body)) as chunks:
+        async with aclosing(model.stream(caller, body, ())) as chunks:
             await anext(chunks)
             await asyncio.sleep(0.5)
             with pytest.raises(DeadlineExceeded):

@@ -1,15 +1,18 @@
-# ruff: noqa: ARG002 - every call of a port takes its caller
-"""Models of Anthropic's API, and of servers that speak it. Source: Anthropic's API reference, version 2023-06-01."""
+"""Models of Anthropic's API, and of servers that speak it. Source: Anthropic's API reference.
+
+Callers of this wire choose the version (`wire_anthropic_headers`); what is translated is written in the older one,
+which takes all that the other wires have.
+"""
 
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from slipway.base.callers import Caller
 from slipway.runtime.outbound import Deadlines
-from slipway.services.gateway.models import WireName
+from slipway.services.gateway.models import Headers, WireName
 from slipway.services.gateway.upstream import Upstream
+from slipway.services.gateway.wire_anthropic_headers import DEFAULT
 
-VERSION: Final = (b"anthropic-version", b"2023-06-01")
 # What counting takes; the rest of a request says how to answer and would be refused.
 _COUNTED: Final = ("messages", "model", "system", "thinking", "tool_choice", "tools", "output_config")
 
@@ -24,21 +27,24 @@ class AnthropicModel:
         self._deadlines = deadlines
         self.model_id = model_id
 
-    async def complete(self, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
+    async def complete(self, caller: Caller, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
         """The provider's own message."""
-        return await self._upstream.post("/v1/messages", body, self._deadlines)
+        return await self._upstream.post(caller, "/v1/messages", body, self._deadlines, headers or DEFAULT)
 
-    def stream(self, caller: Caller, body: dict[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
+    def stream(
+        self, caller: Caller, body: dict[str, Any], headers: Headers
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The provider's events."""
-        return self._upstream.events("/v1/messages", body, self._deadlines)
+        return self._upstream.events(caller, "/v1/messages", body, self._deadlines, headers or DEFAULT)
 
     def redacted(self, text: str) -> str:
         """Without the provider's key."""
         return self._upstream.redacted(text)
 
-    async def count_tokens(self, caller: Caller, body: Mapping[str, Any]) -> int | None:
+    async def count_tokens(self, caller: Caller, body: Mapping[str, Any], headers: Headers) -> int | None:
         """As the provider counts; it charges nothing for that."""
         asked = {name: body[name] for name in _COUNTED if name in body}
-        answer = await self._upstream.post("/v1/messages/count_tokens", asked, self._deadlines)
+        path = "/v1/messages/count_tokens"
+        answer = await self._upstream.post(caller, path, asked, self._deadlines, headers or DEFAULT)
         counted = answer.get("input_tokens")
         return counted if isinstance(counted, int) and counted >= 0 else None

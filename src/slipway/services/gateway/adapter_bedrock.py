@@ -18,7 +18,7 @@ from slipway.base.callers import Caller
 from slipway.base.clock import Clock
 from slipway.base.errors import SlipwayError, Unavailable, UpstreamFailed
 from slipway.runtime.outbound import Deadlines, Outbound
-from slipway.services.gateway.models import WireName
+from slipway.services.gateway.models import Headers, WireName
 from slipway.services.gateway.upstream import json_object
 from slipway.services.gateway.upstream_errors import answered, event_failed
 from slipway.services.gateway.wire_errors import json_bytes
@@ -91,22 +91,24 @@ class BedrockModel:
         # An id may be an ARN, with slashes and colons; the signature is over the path as it is sent, quoted again.
         self._path = f"/model/{quote(model_id, safe='')}"
 
-    async def complete(self, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
+    async def complete(self, caller: Caller, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
         """Converse's answer."""
         path, content = f"{self._path}/converse", json_bytes(body)
-        headers = await self._signer.headers(self._base_url + path, content)
-        answer = await self._outbound.post(path, headers, content, self._deadlines)
+        signed = await self._signer.headers(self._base_url + path, content)
+        answer = await self._outbound.post(path, signed, content, self._deadlines, owner=caller.tenant_id)
         if answer.status != 200:
             raise _refused(answer.status, answer.headers, answer.body)
         return json_object(answer.body)
 
-    async def stream(self, caller: Caller, body: dict[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
+    async def stream(
+        self, caller: Caller, body: dict[str, Any], headers: Headers
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """ConverseStream's events, each as `{type: event}`."""
         from botocore.eventstream import EventStreamBuffer, ParserError
 
         path, content = f"{self._path}/converse-stream", json_bytes(body)
-        headers = await self._signer.headers(self._base_url + path, content)
-        stream = await self._outbound.stream(path, headers, content, self._deadlines)
+        signed = await self._signer.headers(self._base_url + path, content)
+        stream = await self._outbound.stream(path, signed, content, self._deadlines, owner=caller.tenant_id)
         try:
             if stream.status != 200:
                 text = b""
@@ -142,7 +144,7 @@ class BedrockModel:
         """Signed requests carry no secret that could be repeated."""
         return text
 
-    async def count_tokens(self, caller: Caller, body: dict[str, Any]) -> int | None:
+    async def count_tokens(self, caller: Caller, body: dict[str, Any], headers: Headers) -> int | None:
         """None: not every model of Bedrock offers a count."""
         return None
 

@@ -23,7 +23,14 @@ from slipway.base.ids import new_id
 from slipway.manifest.sections.models import EXTRACTIVE
 from slipway.services.gateway.extractive import Answer
 from slipway.services.gateway.minilm import Embedded
-from slipway.services.gateway.models import EmbeddingRequest, Embeddings, Encoding, InvalidParameter, WireName
+from slipway.services.gateway.models import (
+    EmbeddingRequest,
+    Embeddings,
+    Encoding,
+    Headers,
+    InvalidParameter,
+    WireName,
+)
 
 PIECE_TEXTS: Final = 32
 _SHORT_TEXTS, _SHORT_CHARACTERS = 4, 8_000  # some 0.1 s of one core at most
@@ -126,14 +133,16 @@ class EmbeddedAnswers:
         """Ends the threads after what they are doing."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def complete(self, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
+    async def complete(self, caller: Caller, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
         """An answer of quotes."""
         answer = await self._answer(body)
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
         return {**self._head("chat.completion"), "choices": [choice], "usage": _usage(answer)}
 
-    async def stream(self, caller: Caller, body: dict[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
+    async def stream(
+        self, caller: Caller, body: dict[str, Any], headers: Headers
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The same answer, word by word."""
         answer = await self._answer(body)
         head = self._head("chat.completion.chunk")
@@ -146,7 +155,7 @@ class EmbeddedAnswers:
         """There is no secret."""
         return text
 
-    async def count_tokens(self, caller: Caller, body: dict[str, Any]) -> int | None:
+    async def count_tokens(self, caller: Caller, body: dict[str, Any], headers: Headers) -> int | None:
         """None: its prompt is counted once it is answered."""
         return None
 

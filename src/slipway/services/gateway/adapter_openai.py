@@ -7,7 +7,7 @@ from typing import Any
 from slipway.base.callers import Caller
 from slipway.base.errors import InvalidRequest, UpstreamFailed
 from slipway.runtime.outbound import Deadlines
-from slipway.services.gateway.models import EmbeddingRequest, Embeddings, WireName
+from slipway.services.gateway.models import EmbeddingRequest, Embeddings, Headers, WireName
 from slipway.services.gateway.token_counts import openai_tokens
 from slipway.services.gateway.upstream import Upstream
 from slipway.services.gateway.wire_errors import json_bytes
@@ -23,19 +23,21 @@ class OpenAIModel:
         self._deadlines = deadlines
         self.model_id = model_id
 
-    async def complete(self, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
+    async def complete(self, caller: Caller, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
         """The provider's own answer."""
-        return await self._upstream.post("/chat/completions", body, self._deadlines)
+        return await self._upstream.post(caller, "/chat/completions", body, self._deadlines)
 
-    def stream(self, caller: Caller, body: dict[str, Any]) -> AsyncGenerator[list[dict[str, Any]], None]:
+    def stream(
+        self, caller: Caller, body: dict[str, Any], headers: Headers
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The provider's chunks."""
-        return self._upstream.events("/chat/completions", body, self._deadlines)
+        return self._upstream.events(caller, "/chat/completions", body, self._deadlines)
 
     def redacted(self, text: str) -> str:
         """Without the provider's key."""
         return self._upstream.redacted(text)
 
-    async def count_tokens(self, caller: Caller, body: dict[str, Any]) -> int | None:
+    async def count_tokens(self, caller: Caller, body: dict[str, Any], headers: Headers) -> int | None:
         """None: this API has no such count."""
         return None
 
@@ -48,7 +50,7 @@ class OpenAIModel:
         }
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
-        answer = await self._upstream.post("/embeddings", body, self._deadlines)
+        answer = await self._upstream.post(caller, "/embeddings", body, self._deadlines)
         items = answer.get("data")
         if not isinstance(items, list) or len(items) != len(request.inputs):
             raise _wrong("with another number of embeddings")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from slipway.base.errors import DeadlineExceeded, SlipwayError, Unavailable
+from slipway.runtime.outbound import ShareExceeded
 from slipway.services.gateway import metrics
 from slipway.services.gateway.account import Account
 from slipway.services.gateway.directory import ServedModel
@@ -69,8 +70,11 @@ class Attempts:
             return False
         self.in_flight = False
         model = self.model
-        model.health.failed(error)
-        metrics.failed(model.name, error.code)
+        if isinstance(error, ShareExceeded):
+            metrics.limited("upstream")  # the caller's tenant is at fault, not the provider
+        else:
+            model.health.failed(error)
+            metrics.failed(model.name, error.code)
         if not error.retryable:
             return False
         pause_s = self._pause_s(error)
@@ -101,7 +105,7 @@ class Attempts:
     def _pause_s(self, error: SlipwayError) -> float | None:
         """How long to wait before the same model is asked again; None to leave it."""
         most = min(self._policy.attempts, _UNKNOWN_ATTEMPTS) if error.effect_unknown else self._policy.attempts
-        if self._tried >= most or isinstance(error, DeadlineExceeded) or self.model.health.is_open:
+        if self._tried >= most or isinstance(error, DeadlineExceeded | ShareExceeded) or self.model.health.is_open:
             return None
         if error.retry_after_s is not None:
             return error.retry_after_s if error.retry_after_s <= LONGEST_WAIT_S else None

@@ -15,6 +15,7 @@ from slipway.services.gateway.models import ChatRequest
 from slipway.services.gateway.relay import caller_error_event
 from slipway.services.gateway.service import Gateway
 from slipway.services.gateway.wire import chat_request, json_object
+from slipway.services.gateway.wire_anthropic_headers import asked_headers
 from slipway.services.gateway.wire_anthropic_request import anthropic_request
 from slipway.services.gateway.wire_errors import json_bytes
 
@@ -41,7 +42,8 @@ def messages_handler(gateway: Gateway) -> Handler:
 
     async def handle(exchange: Exchange) -> None:
         content = await exchange.body()
-        request = anthropic_request(json_object(content), len(content))
+        asked = asked_headers(exchange.scope["headers"])
+        request = anthropic_request(json_object(content), len(content), asked)
         await _answered(gateway, exchange, request)
 
     return handle
@@ -52,7 +54,8 @@ def count_tokens_handler(gateway: Gateway) -> Handler:
 
     async def handle(exchange: Exchange) -> None:
         content = await exchange.body()
-        request = anthropic_request(json_object(content), len(content), counting=True)
+        asked = asked_headers(exchange.scope["headers"])
+        request = anthropic_request(json_object(content), len(content), asked, counting=True)
         counted, estimated = await gateway.count_tokens(exchange.caller, exchange.terms, exchange.request_id, request)
         note = ((b"x-slipway-estimated", b"true"),) if estimated else ()
         await exchange.answer(b'{"input_tokens":%d}' % counted, note)

@@ -5,7 +5,7 @@ Nothing changes them once they are made. Those that each request makes are not f
 field.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -20,6 +20,7 @@ Status = Literal["ok", "error", "cancelled", "unknown", "lost"]
 CostBasis = Literal["counted", "bound"]
 Charge = tuple[str, int]  # an account of a budget, and an amount in its unit
 Encoding = Literal["float", "base64"]
+Headers = Sequence[tuple[bytes, bytes]]
 CallerWire = Literal["openai", "anthropic"]
 WireName = Literal["openai", "anthropic", "converse"]
 
@@ -134,7 +135,10 @@ FREE = Price()
 
 @dataclass(slots=True)
 class ChatRequest:
-    """A chat that its wire has checked: `body` is the caller's, with every key it sent, `size_bytes` long."""
+    """A chat that its wire has checked: `body` is the caller's, with every key it sent, `size_bytes` long.
+
+    `headers` are what it asks of a provider of its own wire beside the body.
+    """
 
     wire: CallerWire
     model: str
@@ -142,6 +146,7 @@ class ChatRequest:
     size_bytes: int
     stream: bool = False
     include_usage: bool = False
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)

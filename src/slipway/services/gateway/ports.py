@@ -13,6 +13,7 @@ from slipway.base.callers import Caller
 from slipway.services.gateway.models import (
     EmbeddingRequest,
     Embeddings,
+    Headers,
     Opening,
     UsageRow,
     WireName,
@@ -20,14 +21,17 @@ from slipway.services.gateway.models import (
 
 
 class ChatProvider(Protocol):
-    """Answers chats in the terms of its own wire; `model_id` is its own name of the model."""
+    """Answers chats in the terms of its own wire; `model_id` is its own name of the model.
+
+    `headers` are what a caller of the same wire asked for beside the body; providers of another wire leave them out.
+    """
 
     @property
     def wire(self) -> WireName: ...
     @property
     def model_id(self) -> str: ...
 
-    async def complete(self, caller: Caller, body: dict[str, Any]) -> dict[str, Any]:
+    async def complete(self, caller: Caller, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
         """The whole answer.
 
         Raises InvalidRequest, TooLarge, LimitExceeded, UpstreamFailed, Unavailable, DeadlineExceeded; those whose
@@ -35,7 +39,9 @@ class ChatProvider(Protocol):
         """
         ...
 
-    def stream(self, caller: Caller, body: dict[str, Any]) -> AsyncGenerator[Sequence[dict[str, Any]], None]:
+    def stream(
+        self, caller: Caller, body: dict[str, Any], headers: Headers
+    ) -> AsyncGenerator[Sequence[dict[str, Any]], None]:
         """The events of an answer, as many at a time as have come.
 
         It ends where the provider's stream ends, whole or not, and raises as `complete`. Closing it ends the call.
@@ -46,7 +52,7 @@ class ChatProvider(Protocol):
         """A provider's words without this platform's secret in them."""
         ...
 
-    async def count_tokens(self, caller: Caller, body: dict[str, Any]) -> int | None:
+    async def count_tokens(self, caller: Caller, body: dict[str, Any], headers: Headers) -> int | None:
         """Tokens of the prompt as the provider counts them before it answers; None when it offers no such count."""
         ...
 

@@ -29,6 +29,7 @@ from slipway.services.gateway.ports import ChatProvider, EmbeddingProvider
 from slipway.services.gateway.prices import UNPRICED
 from slipway.services.gateway.relay import StreamRelay, answer_for, provider_body, stream_relay, with_usage
 from slipway.services.gateway.wire import text_length
+from slipway.services.gateway.wire_anthropic_headers import refuse_betas
 from slipway.services.gateway.wire_anthropic_request import DEFAULT_MAX_TOKENS
 
 _CHARACTERS_PER_TOKEN: Final = 4  # OpenAI's own rule of thumb for English
@@ -64,7 +65,7 @@ class Gateway:
 
         async def ask(model: ServedModel) -> tuple[dict[str, Any], int]:
             provider = _chat(model)
-            answer = await provider.complete(caller, _body(request, model, accepted.cap_tokens))
+            answer = await provider.complete(caller, _body(request, model, accepted.cap_tokens), request.headers)
             try:
                 body, counted, provider_id = answer_for(
                     request.wire, provider.wire, answer, model=model.name, request_id=request_id
@@ -105,7 +106,7 @@ class Gateway:
                 take = relay.take
                 try:
                     body = _body(request, model, accepted.cap_tokens)
-                    async with aclosing(provider.stream(caller, body)) as batches:
+                    async with aclosing(provider.stream(caller, body, request.headers)) as batches:
                         async for batch in batches:
                             failure: SlipwayError | None = None
                             if len(batch) == 1:
@@ -170,7 +171,7 @@ class Gateway:
 
         async def ask(model: ServedModel) -> tuple[int, bool]:
             provider = _chat(model)
-            counted = await provider.count_tokens(caller, _body(request, model, None))
+            counted = await provider.count_tokens(caller, _body(request, model, None), request.headers)
             accepted.account.answered(model, _NOTHING)
             if counted is None:
                 return _estimated(request, 0).prompt, True
@@ -181,6 +182,10 @@ class Gateway:
     async def _chat_accepted(self, caller: Caller, terms: Terms, request_id: str, request: ChatRequest) -> _Accepted:
         models = self._affordable(self.directory.candidates(request.model, "chat"), terms)
         exact = bool(terms.budgets)
+        if exact and request.headers:
+            for model in models:
+                if _chat(model).wire == request.wire:
+                    refuse_betas(request.headers, model.facts)
         bounds = [
             (
                 model,

@@ -7,13 +7,15 @@ message: a provider's words about our credential are not passed on.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 import orjson
 
+from slipway.base.callers import Caller
 from slipway.base.errors import Misconfigured, SlipwayError, UpstreamFailed
 from slipway.runtime.outbound import Deadlines, Outbound, Stream
+from slipway.services.gateway.models import Headers
 from slipway.services.gateway.nesting import nests_too_deeply
 from slipway.services.gateway.sse import Events
 from slipway.services.gateway.upstream_errors import answered
@@ -26,7 +28,6 @@ _DONE: Final = b"[DONE]"
 _JSON: Final = (b"content-type", b"application/json")
 
 Secret = Callable[[str], str | None]
-Headers = Sequence[tuple[bytes, bytes]]
 Credential = Callable[[str], Headers]
 
 
@@ -50,14 +51,12 @@ class Upstream:
         api_key_env: str | None,
         secret: Secret,
         credential: Credential = bearer,
-        headers: Headers = (),
     ) -> None:
         self._outbound = outbound
         self._api_key_env = api_key_env
         self._secret = secret
         self._credential = credential
-        self._fixed = (_JSON, *headers)
-        self._headers: tuple[str | None, Headers] | None = None
+        self._headers: tuple[str | None, Headers, Headers] | None = None
 
     async def close(self) -> None:
         """Closes its connections."""
@@ -73,18 +72,24 @@ class Upstream:
         key = self.key
         return text.replace(key, "…") if key else text
 
-    async def post(self, path: str, body: Mapping[str, Any], deadlines: Deadlines) -> dict[str, Any]:
-        """The JSON object that the server answers; raises as the providers' port says."""
-        answer = await self._outbound.post(path, self._headers_now(), json_bytes(body), deadlines)
+    async def post(
+        self, caller: Caller, path: str, body: Mapping[str, Any], deadlines: Deadlines, asked: Headers = ()
+    ) -> dict[str, Any]:
+        """The JSON object that the server answers; raises as the providers' port says. `asked` are further headers."""
+        answer = await self._outbound.post(
+            path, self._headers_now(asked), json_bytes(body), deadlines, owner=caller.tenant_id
+        )
         if answer.status != 200:
             raise answered(answer.status, answer.headers, answer.body[:_MAX_ERROR_BYTES], self.key)
         return json_object(answer.body)
 
     async def events(
-        self, path: str, body: Mapping[str, Any], deadlines: Deadlines
+        self, caller: Caller, path: str, body: Mapping[str, Any], deadlines: Deadlines, asked: Headers = ()
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The JSON objects of a streamed answer, as many at a time as came; ends after `[DONE]` or with the stream."""
-        stream = await self._outbound.stream(path, self._headers_now(), json_bytes(body), deadlines)
+        stream = await self._outbound.stream(
+            path, self._headers_now(asked), json_bytes(body), deadlines, owner=caller.tenant_id
+        )
         try:
             if stream.status != 200:
                 text = b""
@@ -112,19 +117,19 @@ class Upstream:
         finally:
             stream.close()
 
-    def _headers_now(self) -> Headers:
+    def _headers_now(self, asked: Headers) -> Headers:
         key = self.key
         kept = self._headers
-        if kept is not None and kept[0] == key:
-            return kept[1]
+        if kept is not None and kept[0] == key and kept[1] == asked:
+            return kept[2]
         if key is None and self._api_key_env is not None:
             raise Misconfigured(
                 "The key of this model's provider is missing on the server: start it with the variable that "
                 "the model's api_key_env names.",
                 detail=f"the environment has no {self._api_key_env}",
             )
-        headers = (*self._fixed, *(self._credential(key) if key is not None else ()))
-        self._headers = (key, headers)
+        headers = (_JSON, *asked, *(self._credential(key) if key is not None else ()))
+        self._headers = (key, asked, headers)
         return headers
 
 

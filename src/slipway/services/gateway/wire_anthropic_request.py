@@ -26,7 +26,7 @@ from slipway.services.gateway.conversation import (
     ToolResult,
     untranslatable,
 )
-from slipway.services.gateway.models import ChatRequest, InvalidParameter
+from slipway.services.gateway.models import ChatRequest, Headers, InvalidParameter
 from slipway.services.gateway.wire_arguments import arguments_object, json_text
 from slipway.services.gateway.wire_fields import Fields
 
@@ -36,8 +36,10 @@ _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 _CHOICES: Final = ("auto", "none", "any", "tool")
 
 
-def anthropic_request(body: dict[str, Any], size_bytes: int, *, counting: bool = False) -> ChatRequest:
-    """A Messages request from its body; raises InvalidParameter naming what is wrong.
+def anthropic_request(
+    body: dict[str, Any], size_bytes: int, headers: Headers = (), *, counting: bool = False
+) -> ChatRequest:
+    """A Messages request from its body and what its headers ask for; raises InvalidParameter naming what is wrong.
 
     `counting`: a request to count tokens, which has no `max_tokens` and no stream.
     """
@@ -57,14 +59,14 @@ def anthropic_request(body: dict[str, Any], size_bytes: int, *, counting: bool =
                 f"messages.{index}.content", f"messages[{index}].content must be a text or a list of blocks."
             )
     if counting:
-        return ChatRequest("anthropic", model, body, size_bytes)
+        return ChatRequest("anthropic", model, body, size_bytes, headers=headers)
     limit = body.get("max_tokens")
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise InvalidParameter("max_tokens", "max_tokens must be a whole number of 1 or more.")
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise InvalidParameter("stream", "stream must be true or false.")
-    return ChatRequest("anthropic", model, body, size_bytes, bool(stream))
+    return ChatRequest("anthropic", model, body, size_bytes, bool(stream), headers=headers)
 
 
 def request_read(body: Mapping[str, Any]) -> Conversation:

@@ -10,7 +10,7 @@ from slipway.manifest.sections.models import Model, Models
 from slipway.runtime.limits import Limit
 from slipway.runtime.outbound import Deadlines, Outbound
 from slipway.runtime.part import Foundation
-from slipway.services.gateway.adapter_anthropic import VERSION, AnthropicModel
+from slipway.services.gateway.adapter_anthropic import AnthropicModel
 from slipway.services.gateway.adapter_bedrock import AwsSigner, BedrockModel
 from slipway.services.gateway.adapter_embedded import EmbeddedAnswers, EmbeddedEmbeddings
 from slipway.services.gateway.adapter_openai import OpenAIModel
@@ -21,7 +21,7 @@ from slipway.services.gateway.health import FAILURES, Health
 from slipway.services.gateway.minilm import MiniLM
 from slipway.services.gateway.ports import ChatProvider
 from slipway.services.gateway.prices import UNPRICED, facts_of, price_of
-from slipway.services.gateway.upstream import Headers, Secret, Upstream, bearer, named
+from slipway.services.gateway.upstream import Secret, Upstream, bearer, named
 
 ANTHROPIC_URL = "https://api.anthropic.com"
 _log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Providers:
         deadlines, model_id = self._deadlines_of(model), model.id or ""
         if model.provider == "anthropic":
             address = model.base_url or ANTHROPIC_URL
-            upstream = self._upstream(name, address, model.api_key_env, "x-api-key", headers=(VERSION,))
+            upstream = self._upstream(name, address, model.api_key_env, "x-api-key")
             return AnthropicModel(upstream, model_id, deadlines)
         if model.provider == "bedrock":
             region = model.region or self._region or _session_region()
@@ -117,9 +117,7 @@ class Providers:
         upstream = self._upstream(name, address, model.api_key_env, header)
         return OpenAIModel(upstream, model.id or "", self._deadlines_of(model))
 
-    def _upstream(
-        self, name: str, address: str, api_key_env: str | None, header: str, headers: Headers = ()
-    ) -> Upstream:
+    def _upstream(self, name: str, address: str, api_key_env: str | None, header: str) -> Upstream:
         if api_key_env is not None and not self._secret(api_key_env):
             _log.warning("model %s: the variable that its api_key_env names is not set, requests will fail", name)
         place = (address, api_key_env, header)
@@ -129,7 +127,6 @@ class Providers:
                 api_key_env=api_key_env,
                 secret=self._secret,
                 credential=bearer if header == "authorization" else named(header.encode()),
-                headers=headers,
             )
         return self._upstreams[place]
 
