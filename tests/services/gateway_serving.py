@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import uvicorn
 
@@ -259,6 +260,14 @@ def _serving(make) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]:
         thread.join(30)
         listener.close()
     assert not failures, failures
+
+
+def put_on_plan(postgres: EmbeddedAddresses, caller: Caller, plan: str) -> None:
+    """Puts the caller's tenant on a plan: known at once when this is before its first request."""
+    with psycopg.connect(postgres.app_url) as connection:
+        connection.execute("SET LOCAL ROLE slipway_platform")
+        row = (caller.tenant_id, "tenant", plan)
+        connection.execute("INSERT INTO plan_assignment (tenant_id, subject, plan) VALUES (%s, %s, %s)", row)
 
 
 def usage_rows(served: Served, caller: Caller, expected: int, **query: Any) -> list[dict[str, Any]]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import psutil
-import psycopg
 import pytest
 
 from slipway.base.callers import Scope
@@ -24,6 +23,7 @@ from tests.services.gateway_serving import (
     DEADLINES,
     Served,
     credential,
+    put_on_plan,
     served_app,
     served_gateway,
     usage_rows,
@@ -354,10 +354,7 @@ def deep_bodies(levels: int) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("levels", [254, 256, 800, 900, 990, 1_000, 1_024, 1_026, 1_100, 5_000, 100_000])
 def test_a_body_that_nests_too_deeply_is_refused_before_anything_is_held(client, served, caller, postgres, levels):
-    with psycopg.connect(postgres.app_url) as connection:
-        connection.execute("SET LOCAL ROLE slipway_platform")
-        assignment = (caller.tenant_id, "tenant", "budgeted")
-        connection.execute("INSERT INTO plan_assignment (tenant_id, subject, plan) VALUES (%s, %s, %s)", assignment)
+    put_on_plan(postgres, caller, "budgeted")
     for path, body in deep_bodies(levels):
         answer = client.post(path, content=body)
         assert answer.status_code == 400, (path, body[:90], answer.text[:300])

@@ -305,6 +305,7 @@ def streaming(wire: Wire) -> dict[str, Any]:
     return {"stream": True}
 
 
+@pytest.mark.requirement("SVC-01", "R")
 def test_plain(wire, provider, providers, served, caller):
     model = named(provider, "plain")
     billed = len(providers[provider].bill.lines)
@@ -315,6 +316,7 @@ def test_plain(wire, provider, providers, served, caller):
     booked(served, caller, providers[provider].bill, billed)
 
 
+@pytest.mark.requirement("SVC-01", "R")
 def test_stream(wire, provider, providers, served, caller):
     model = named(provider, "plain")
     billed = len(providers[provider].bill.lines)

@@ -140,7 +140,7 @@ def shared_stores(foundation: Foundation, usage: PostgresUsage) -> SharedStores:
     """Redis for both where settings name one; else limits in this process and leases in PostgreSQL."""
     url = foundation.settings.redis_url
     if url is None:
-        limiter = LocalLimiter()
+        limiter = LocalLimiter(foundation.clock)
         return SharedStores(limiter, PostgresLeases(foundation.database), LEASE_TTL_S, [limiter.close])
     from slipway.runtime.limits.shared import RedisLimiter
     from slipway.runtime.redis import open_redis
