@@ -1,5 +1,6 @@
 """What callers of one provider share, its places, and what they choose: version and betas of Anthropic's API."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
@@ -8,8 +9,12 @@ import httpx
 import pytest
 
 from slipway.base.callers import Caller, Scope
-from slipway.runtime.outbound import Bounds, Deadlines, client
-from tests.services.gateway_serving import Served, credential, served_app, served_gateway, usage_rows
+from slipway.base.errors import DeadlineExceeded
+from slipway.runtime.outbound import Bounds, Deadlines, Outbound, client
+from slipway.services.gateway.adapter_anthropic import AnthropicModel
+from slipway.services.gateway.adapter_openai import OpenAIModel
+from slipway.services.gateway.upstream import Upstream, bearer, named
+from tests.services.gateway_serving import Served, credential, secret, served_app, served_gateway, usage_rows
 from tests.services.provider_simulator import Simulator
 from tests.services.simulator_anthropic import NEWER_VERSION, VERSION, AnthropicSimulator
 
@@ -123,3 +128,20 @@ def test_what_no_provider_would_be_asked_is_refused_by_name(served, callers, mod
         assert answer.status_code == 400
         assert answer.json()["error"]["type"] == "invalid_request_error"
         assert said in answer.json()["error"]["message"] and headers[0][0].split("-")[1] in answer.text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("adapter", [OpenAIModel, AnthropicModel])
+async def test_a_further_attempt_has_no_longer_than_is_left(anthropic, callers, adapter):
+    simulator, path = (Simulator(), "/v1") if adapter is OpenAIModel else (anthropic, "")
+    with served_app(simulator) as url:
+        credential_as = bearer if adapter is OpenAIModel else named(b"x-api-key")
+        upstream = Upstream(Outbound(url + path), api_key_env="UPSTREAM_KEY", secret=secret, credential=credential_as)
+        model = adapter(upstream, "silent", Deadlines())
+        body = {"model": "silent", **ASKED}
+        async with asyncio.timeout(3):
+            with pytest.raises(DeadlineExceeded):
+                await model.complete(callers[0], body, (), 0.1)
+            with pytest.raises(DeadlineExceeded):
+                await anext(model.stream(callers[0], {**body, "stream": True}, (), 0.1))
+        await upstream.close()

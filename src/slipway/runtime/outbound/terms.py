@@ -1,7 +1,7 @@
 """How long a call may take and how much it may bring, and the headers of an answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slipway.base.errors import LimitExceeded
 
@@ -20,6 +20,10 @@ class Deadlines:
     first_byte_s: float = 120.0
     total_s: float = 600.0
     whole_first_byte_s: float = float("inf")
+
+    def within(self, left_s: float | None) -> "Deadlines":
+        """These with `left_s` for the whole, where that is said and less."""
+        return self if left_s is None or left_s >= self.total_s else replace(self, total_s=left_s)
 
 
 class ShareExceeded(LimitExceeded):

@@ -80,6 +80,11 @@ class Account:
         """The most that one attempt can cost."""
         return self._demand.bound_usd_micros
 
+    @property
+    def elapsed_s(self) -> float:
+        """Since the request was accepted."""
+        return self._books.clock.monotonic_s() - self._started_s
+
     async def open(self, model: ServedModel) -> None:
         """Holds the bound of one attempt and writes it down; from here on there will be exactly one row.
 
@@ -250,7 +255,7 @@ class Account:
             self._books.escrow.settle(budget, held, 0)
 
     def _elapsed_ms(self) -> int:
-        return round((self._books.clock.monotonic_s() - self._started_s) * 1000)
+        return round(self.elapsed_s * 1000)
 
 
 def bounded(bounds: Sequence[tuple[ServedModel, Bound]]) -> tuple[int, int]:

@@ -27,15 +27,19 @@ class AnthropicModel:
         self._deadlines = deadlines
         self.model_id = model_id
 
-    async def complete(self, caller: Caller, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+    async def complete(
+        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+    ) -> dict[str, Any]:
         """The provider's own message."""
-        return await self._upstream.post(caller, "/v1/messages", body, self._deadlines, headers or DEFAULT)
+        deadlines = self._deadlines.within(left_s)
+        return await self._upstream.post(caller, "/v1/messages", body, deadlines, headers or DEFAULT)
 
     def stream(
-        self, caller: Caller, body: dict[str, Any], headers: Headers
+        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The provider's events."""
-        return self._upstream.events(caller, "/v1/messages", body, self._deadlines, headers or DEFAULT)
+        deadlines = self._deadlines.within(left_s)
+        return self._upstream.events(caller, "/v1/messages", body, deadlines, headers or DEFAULT)
 
     def redacted(self, text: str) -> str:
         """Without the provider's key."""

@@ -91,24 +91,28 @@ class BedrockModel:
         # An id may be an ARN, with slashes and colons; the signature is over the path as it is sent, quoted again.
         self._path = f"/model/{quote(model_id, safe='')}"
 
-    async def complete(self, caller: Caller, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+    async def complete(
+        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+    ) -> dict[str, Any]:
         """Converse's answer."""
         path, content = f"{self._path}/converse", json_bytes(body)
         signed = await self._signer.headers(self._base_url + path, content)
-        answer = await self._outbound.post(path, signed, content, self._deadlines, owner=caller.tenant_id)
+        deadlines = self._deadlines.within(left_s)
+        answer = await self._outbound.post(path, signed, content, deadlines, owner=caller.tenant_id)
         if answer.status != 200:
             raise _refused(answer.status, answer.headers, answer.body)
         return json_object(answer.body)
 
     async def stream(
-        self, caller: Caller, body: dict[str, Any], headers: Headers
+        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """ConverseStream's events, each as `{type: event}`."""
         from botocore.eventstream import EventStreamBuffer, ParserError
 
         path, content = f"{self._path}/converse-stream", json_bytes(body)
         signed = await self._signer.headers(self._base_url + path, content)
-        stream = await self._outbound.stream(path, signed, content, self._deadlines, owner=caller.tenant_id)
+        deadlines = self._deadlines.within(left_s)
+        stream = await self._outbound.stream(path, signed, content, deadlines, owner=caller.tenant_id)
         try:
             if stream.status != 200:
                 text = b""

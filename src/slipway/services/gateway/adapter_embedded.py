@@ -79,7 +79,7 @@ class EmbeddedEmbeddings:
         self._short.shutdown(wait=True, cancel_futures=True)
         self._long.shutdown(wait=True, cancel_futures=True)
 
-    async def embed(self, caller: Caller, request: EmbeddingRequest) -> Embeddings:
+    async def embed(self, caller: Caller, request: EmbeddingRequest, left_s: float | None = None) -> Embeddings:
         """Vectors of 384 numbers, each of length 1."""
         if request.dimensions not in (None, self._model.dimensions):
             raise InvalidParameter(
@@ -133,7 +133,9 @@ class EmbeddedAnswers:
         """Ends the threads after what they are doing."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def complete(self, caller: Caller, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+    async def complete(
+        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+    ) -> dict[str, Any]:
         """An answer of quotes."""
         answer = await self._answer(body)
         message = {"role": "assistant", "content": answer.text, "refusal": None}
@@ -141,7 +143,7 @@ class EmbeddedAnswers:
         return {**self._head("chat.completion"), "choices": [choice], "usage": _usage(answer)}
 
     async def stream(
-        self, caller: Caller, body: dict[str, Any], headers: Headers
+        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The same answer, word by word."""
         answer = await self._answer(body)

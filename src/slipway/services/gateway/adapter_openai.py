@@ -23,15 +23,17 @@ class OpenAIModel:
         self._deadlines = deadlines
         self.model_id = model_id
 
-    async def complete(self, caller: Caller, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+    async def complete(
+        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+    ) -> dict[str, Any]:
         """The provider's own answer."""
-        return await self._upstream.post(caller, "/chat/completions", body, self._deadlines)
+        return await self._upstream.post(caller, "/chat/completions", body, self._deadlines.within(left_s))
 
     def stream(
-        self, caller: Caller, body: dict[str, Any], headers: Headers
+        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The provider's chunks."""
-        return self._upstream.events(caller, "/chat/completions", body, self._deadlines)
+        return self._upstream.events(caller, "/chat/completions", body, self._deadlines.within(left_s))
 
     def redacted(self, text: str) -> str:
         """Without the provider's key."""
@@ -41,7 +43,7 @@ class OpenAIModel:
         """None: this API has no such count."""
         return None
 
-    async def embed(self, caller: Caller, request: EmbeddingRequest) -> Embeddings:
+    async def embed(self, caller: Caller, request: EmbeddingRequest, left_s: float | None = None) -> Embeddings:
         """The provider's vectors, in the order of the texts."""
         body: dict[str, Any] = {
             "model": self.model_id,
@@ -50,7 +52,7 @@ class OpenAIModel:
         }
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
-        answer = await self._upstream.post(caller, "/embeddings", body, self._deadlines)
+        answer = await self._upstream.post(caller, "/embeddings", body, self._deadlines.within(left_s))
         items = answer.get("data")
         if not isinstance(items, list) or len(items) != len(request.inputs):
             raise _wrong("with another number of embeddings")

@@ -29,14 +29,16 @@ class Policy:
 
 
 class Attempts:
-    """The attempts of one request."""
+    """The attempts of one request; `left_s` is what the model's deadline leaves to one that is not the first."""
 
-    __slots__ = ("_account", "_later", "_policy", "_tried", "in_flight", "model")
+    __slots__ = ("_account", "_began_s", "_later", "_policy", "_tried", "in_flight", "left_s", "model")
 
     def __init__(self, models: Sequence[ServedModel], account: Account, policy: Policy) -> None:
         self._account = account
         self._policy = policy
         self._tried = 1
+        self._began_s = 0.0
+        self.left_s: float | None = None
         self.in_flight = False
         self.model = models[0]
         self._later: Sequence[ServedModel] = models[1:]
@@ -78,17 +80,23 @@ class Attempts:
         if not error.retryable:
             return False
         pause_s = self._pause_s(error)
+        left_s: float | None = None
+        if pause_s is not None:
+            left_s = model.deadline_s - (self._account.elapsed_s - self._began_s) - pause_s
+            if left_s <= 0:
+                pause_s = None
         if pause_s is None:
             following = self._following()
             if following is None:
                 return False
-            model, pause_s = following, 0.0
+            model, pause_s, left_s = following, 0.0, None
         if error.effect_unknown and not await self._account.another_attempt():
             return False
+        self.left_s = left_s
         if model is self.model:
             self._tried += 1
         else:
-            self.model, self._tried = model, 1
+            self.model, self._tried, self._began_s = model, 1, self._account.elapsed_s
             metrics.fell_back(model.name)
         if pause_s:
             await asyncio.sleep(pause_s)

@@ -19,6 +19,7 @@ DEFAULT: Final = "default"
 UNKNOWN: Final = ModelFacts()
 Kind = Literal["chat", "embeddings"]
 _NOTHING: Final = Tokens(0)
+_NO_DEADLINE: Final = float("inf")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ServedModel:
     fallback: tuple[str, ...] = ()
     weights: Mapping[str, int] = field(default_factory=dict)
     limit: Limit | None = None
+    deadline_s: float = _NO_DEADLINE  # of all attempts at it together
 
     @cached_property
     def price_text(self) -> str:

@@ -24,6 +24,7 @@ class ChatProvider(Protocol):
     """Answers chats in the terms of its own wire; `model_id` is its own name of the model.
 
     `headers` are what a caller of the same wire asked for beside the body; providers of another wire leave them out.
+    `left_s` is what remains of the model's deadline for a further attempt.
     """
 
     @property
@@ -31,7 +32,9 @@ class ChatProvider(Protocol):
     @property
     def model_id(self) -> str: ...
 
-    async def complete(self, caller: Caller, body: dict[str, Any], headers: Headers) -> dict[str, Any]:
+    async def complete(
+        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+    ) -> dict[str, Any]:
         """The whole answer.
 
         Raises InvalidRequest, TooLarge, LimitExceeded, UpstreamFailed, Unavailable, DeadlineExceeded; those whose
@@ -40,7 +43,7 @@ class ChatProvider(Protocol):
         ...
 
     def stream(
-        self, caller: Caller, body: dict[str, Any], headers: Headers
+        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
     ) -> AsyncGenerator[Sequence[dict[str, Any]], None]:
         """The events of an answer, as many at a time as have come.
 
@@ -60,8 +63,8 @@ class ChatProvider(Protocol):
 class EmbeddingProvider(Protocol):
     """Turns texts into vectors."""
 
-    async def embed(self, caller: Caller, request: EmbeddingRequest) -> Embeddings:
-        """One vector a text, in order. Raises as `ChatProvider.complete`."""
+    async def embed(self, caller: Caller, request: EmbeddingRequest, left_s: float | None = None) -> Embeddings:
+        """One vector a text, in order. `left_s` and what it raises: as `ChatProvider.complete`."""
         ...
 
 

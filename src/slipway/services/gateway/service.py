@@ -63,9 +63,10 @@ class Gateway:
         """A whole answer on the caller's wire and its cost in micro-dollars. Raises what the last attempt raised."""
         accepted = await self._chat_accepted(caller, terms, request_id, request)
 
-        async def ask(model: ServedModel) -> tuple[dict[str, Any], int]:
+        async def ask(model: ServedModel, left_s: float | None) -> tuple[dict[str, Any], int]:
             provider = _chat(model)
-            answer = await provider.complete(caller, _body(request, model, accepted.cap_tokens), request.headers)
+            asked = _body(request, model, accepted.cap_tokens)
+            answer = await provider.complete(caller, asked, request.headers, left_s)
             try:
                 body, counted, provider_id = answer_for(
                     request.wire, provider.wire, answer, model=model.name, request_id=request_id
@@ -106,7 +107,7 @@ class Gateway:
                 take = relay.take
                 try:
                     body = _body(request, model, accepted.cap_tokens)
-                    async with aclosing(provider.stream(caller, body, request.headers)) as batches:
+                    async with aclosing(provider.stream(caller, body, request.headers, attempts.left_s)) as batches:
                         async for batch in batches:
                             failure: SlipwayError | None = None
                             if len(batch) == 1:
@@ -152,8 +153,8 @@ class Gateway:
         accepted = await self._accepted(caller, terms, request_id, "embeddings", request.model, bounds, None)
         estimate = Tokens(max(sum(map(len, request.inputs)) // _CHARACTERS_PER_TOKEN, 1), estimated=True)
 
-        async def ask(model: ServedModel) -> tuple[str, Embeddings, int, int]:
-            embeddings = await _embeddings(model).embed(caller, replace(request, model=model.name))
+        async def ask(model: ServedModel, left_s: float | None) -> tuple[str, Embeddings, int, int]:
+            embeddings = await _embeddings(model).embed(caller, replace(request, model=model.name), left_s)
             tokens = estimate if embeddings.prompt_tokens is None else Tokens(embeddings.prompt_tokens)
             cost_usd_micros = accepted.account.answered(model, tokens)
             self._settled(accepted, tokens)
@@ -169,7 +170,7 @@ class Gateway:
         bounds = [(model, Bound(0, 0)) for model in models]
         accepted = await self._accepted(caller, terms, request_id, "messages.count_tokens", request.model, bounds, None)
 
-        async def ask(model: ServedModel) -> tuple[int, bool]:
+        async def ask(model: ServedModel, _: float | None) -> tuple[int, bool]:
             provider = _chat(model)
             counted = await provider.count_tokens(caller, _body(request, model, None), request.headers)
             accepted.account.answered(model, _NOTHING)
@@ -249,7 +250,7 @@ class Gateway:
     async def _first_that_answers(
         self,
         accepted: _Accepted,
-        ask: Callable[[ServedModel], Awaitable[Answer]],
+        ask: Callable[[ServedModel, float | None], Awaitable[Answer]],
         estimate: Callable[[], Tokens],
     ) -> Answer:
         attempts = Attempts(accepted.models, accepted.account, self._policy)
@@ -257,7 +258,7 @@ class Gateway:
             attempts.begin()
             while True:
                 try:
-                    answer = await ask(attempts.model)
+                    answer = await ask(attempts.model, attempts.left_s)
                 except SlipwayError as error:
                     if not await attempts.again(error):
                         raise

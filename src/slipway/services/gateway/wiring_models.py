@@ -79,6 +79,7 @@ class Providers:
             fallback=model.fallback,
             weights=model.weights or {},
             limit=limit,
+            deadline_s=self._deadlines_of(model).total_s,
         )
 
     def _chat(self, name: str, model: Model) -> ChatProvider | None:
