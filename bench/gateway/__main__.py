@@ -107,6 +107,8 @@ def main() -> None:
         print(f"WRONG: {wrong}")
     if bench.samples.wrong or any(row.missed for row in reached):
         raise SystemExit("a target is missed")
+    if given.only is None and given.peers is None and any(row.unknown for row in reached):
+        raise SystemExit("a target was not measured")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.gateway import peers
 from bench.gateway.accounting import cpu_ns, memory_mib, settled, spent_ns
 from bench.gateway.client import exact, paced
-from bench.gateway.peers import Target, Upstreams
+from bench.gateway.peers import Target, Upstreams, usage_rows
 from bench.gateway.platform import slipway
 from bench.gateway.upstream import PLAIN_MODEL, stream_model
 from bench.gateway.wrk import Load, wrk
@@ -79,14 +79,18 @@ class Bench:
         for target in self.targets:
             for model, count in ((PLAIN_MODEL, requests), (BURST_MODEL, requests)):
                 settled(target.pids)
-                before = self._upstream.billed()
+                before, rows_before = self._upstream.billed(), usage_rows(target)
                 got = exact(target, model, 8, count)
                 after = self._upstream.billed()
+                settled(target.pids)  # usage rows are delivered a moment later
                 seen, billed = (got["answered"], got["tokens"]), (after[0] - before[0], after[1] - before[1])
                 if seen != billed:
                     self.samples.wrong.append(
                         f"{target.name}, {model}: clients got {seen}, the upstream billed {billed}"
                     )
+                rows = tuple(now - then for now, then in zip(usage_rows(target), rows_before, strict=True))
+                if target.name == "slipway" and rows != billed:
+                    self.samples.wrong.append(f"{target.name}, {model}: {rows} in usage, the upstream billed {billed}")
 
     def warm(self, models: tuple[str, ...]) -> None:
         """The first requests of each target are not measured."""
@@ -163,11 +167,12 @@ class Bench:
                 continue
             self._answered(target, max(2_000, self._plan.memory_requests // 20))
             settled(target.pids)
-            _, before = self._memory("memory after warm-up", target.name, own)
+            before = self._memory("memory after warm-up", target.name, own)
             done = self._answered(target, self._plan.memory_requests)
             settled(target.pids)
-            _, after = self._memory(f"memory after {self._plan.memory_requests} requests more", target.name, own)
-            self.samples.add("memory growth, %", target.name, 100 * (after - before) / before)
+            after = self._memory(f"memory after {self._plan.memory_requests} requests more", target.name, own)
+            grown = max(100 * (now - then) / then for now, then in zip(after, before, strict=True))
+            self.samples.add("memory growth, %", target.name, grown)
             self.samples.add("requests of the memory run", target.name, done)
             others = [pid for pid in target.pids() if pid not in own]
             self._memory("memory, PostgreSQL beside it", target.name, others)

@@ -210,6 +210,14 @@ def redis(folder: Path) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
+def usage_rows(target: Target) -> tuple[int, int]:
+    """Requests and tokens that Slipway has booked; of another target, none."""
+    if target.name != "slipway":
+        return 0, 0
+    totals = json.loads(_get(target.port, "/v1/usage?limit=1", target.headers))["totals"]
+    return totals["requests"], totals["prompt_tokens"] + totals["completion_tokens"]
+
+
 def port_of(upstream: Upstreams, model: str) -> int:
     """Where the mock provider serves a model."""
     return upstream.plain_port if model == PLAIN_MODEL else upstream.stream_port
@@ -233,10 +241,10 @@ def awaited(process: "subprocess.Popen[bytes]", port: int, log: Path, deadline_s
     raise SystemExit(f"{process.args} did not start:\n{log.read_text(errors='replace')[-3000:]}")
 
 
-def _get(port: int, path: str) -> str:
+def _get(port: int, path: str, headers: Mapping[str, str] | None = None) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=dict(headers or {}))
         response = connection.getresponse()
         if response.status != 200:
             raise OSError(f"{path}: status {response.status}")
