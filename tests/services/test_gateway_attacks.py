@@ -512,7 +512,8 @@ def test_two_thousand_idle_streams_cost_little_and_keep_nobody_waiting(postgres,
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     patient = dataclasses.replace(DEADLINES, connect_s=10.0, first_byte_s=30.0, total_s=60.0)
     providers = (Simulator(), AnthropicSimulator(), BedrockSimulator())
-    caller = new_caller(Scope.MODELS_USE, Scope.USAGE_READ)
+    # a tenant leaves as many places of a provider as it takes: one could not fill them
+    keys = [credential(new_caller(Scope.MODELS_USE)) for _ in range(20)]
     process = psutil.Process()
     held: list[socket.socket] = []
     try:
@@ -524,13 +525,13 @@ def test_two_thousand_idle_streams_cost_little_and_keep_nobody_waiting(postgres,
                 tmp_path, postgres, upstream, anthropic=anthropic, bedrock=bedrock, deadlines=patient
             ) as served,
         ):
-            headers = {"authorization": f"Bearer {credential(caller)}"}
+            headers = {"authorization": f"Bearer {keys[0]}"}
             httpx.post(f"{served.url}/v1/chat/completions", json=CHAT, headers=headers).raise_for_status()
             before_bytes = process.memory_info().rss
             for number, model in enumerate(spread):
                 content = json.dumps({**CHAT, "model": model, "stream": True}).encode()
                 held.append(opened(served))
-                held[-1].sendall(request(credential(caller), f"content-length: {len(content)}", body=content))
+                held[-1].sendall(request(keys[number % len(keys)], f"content-length: {len(content)}", body=content))
                 if number % 100 == 99:  # no more at once than the gateway's queue of connections takes
                     assert held[-1].recv(4096).startswith(b"HTTP/1.1 200 ")
             until(lambda: sum(each.seen.by_model["stalls"] for each in providers) == len(spread), 30)
