@@ -4,7 +4,7 @@ no holder can use what was forgotten."""
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -188,9 +188,9 @@ async def test_nothing_expires_by_itself_and_budgets_of_long_ago_go(redis, lease
     assert await redis.keys(f"*{lease_account.key}*") == []
 
 
-async def test_a_gateway_on_redis_has_leases_as_short_as_the_wait(own_url):
+async def test_a_gateway_on_redis_has_leases_as_short_as_the_wait(own_url, database):
     foundation: Any = SimpleNamespace(settings=SimpleNamespace(redis_url=SecretStr(own_url)), clock=SystemClock())
-    stores = shared_stores(foundation, cast("PostgresUsage", None))
+    stores = shared_stores(foundation, PostgresUsage(database))
     assert isinstance(stores.leases, RedisLeases)
     assert stores.lease_ttl_s * 1000 == stores.leases._grace_ms
     for close in stores.close:

@@ -153,10 +153,16 @@ async def test_csv_has_every_row_of_all_pages(ask, database, new_caller):
 
 async def test_csv_holds_no_formula(ask, database, new_caller):
     caller = new_caller()
-    names = ['=cmd|"/c calc"!A1', "+1", "-1", "@sum", "\tx", 'plain, quoted "x"\nline']
+    runs = ['=cmd|"/c calc"!A1', "+1", "-1", "@sum", "\tx", "\rx", "\n=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x"]
+    names = [*runs, 'plain, quoted "x"\nline', "a=1", " =1"]
     await kept(database, *(row(caller, DAY, requested_model=name) for name in names))
     cells = {line["requested_model"] for line in table(await ask(caller, format="csv"))}
-    assert cells == {f"'{name}" for name in names[:5]} | {names[5]}
+    assert cells == {f"'{name}" for name in runs} | set(names[len(runs) :])
+    keys = [replace(caller, key_id=name) for name in runs]
+    await kept(database, *(row(key, DAY, model=name) for key, name in zip(keys, runs, strict=True)))
+    groups = table(await ask(caller, format="csv", group_by="key,model"))
+    told = {(line["key_id"], line["model"]) for line in groups if line["key_id"]}
+    assert told == {(f"'{name}", f"'{name}") for name in runs}
 
 
 async def test_what_cannot_be_asked_is_refused(ask, new_caller):
@@ -168,6 +174,10 @@ async def test_what_cannot_be_asked_is_refused(ask, new_caller):
         {"format": "xml"},
         {"status": "fine"},
         {"format": "csv", "cursor": "nonsense"},
+        {"after": "yesterday"},
+        {"after": "2026-11-01T00:00:00"},
+        {"after": "2026-11-02T00:00:00Z", "before": "2026-11-01T00:00:00Z"},
+        {"after": "2026-11-01T00:00:00Z", "before": "2026-11-01T00:00:00Z", "format": "csv"},
     ):
         response = await ask(caller, **query)
         assert response.status_code == 400, query

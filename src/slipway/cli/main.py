@@ -43,10 +43,10 @@ app.command("schema")(schema.schema)
 app.command("init")(init.init)
 app.command("ask")(ask.ask)
 app.command("search")(search.search)
-app.command("usage")(usage.usage)
 app.add_typer(documents.app, name="documents")
 app.add_typer(keys.app, name="keys")
 app.add_typer(plans.app, name="plans")
+app.add_typer(usage.app, name="usage")
 
 
 def main() -> None:

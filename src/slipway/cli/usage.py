@@ -1,4 +1,4 @@
-"""`slipway usage`: what was asked of which model, and what it cost."""
+"""`slipway usage`: what was asked of which model, and what it cost; and rows of killed processes put right."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,16 +6,20 @@ from typing import Annotated, Final, get_args
 
 import typer
 
-from slipway.api.usage import UsageGrouping, UsageReport, UsageTotals
+from slipway.api.usage import UsageGrouping, UsageReconciliation, UsageReport, UsageTotals
 from slipway.base.errors import InvalidRequest
-from slipway.base.money import format_usd
-from slipway.cli.connection import HomeOption, JsonOption, KeyOption, UrlOption, client_of, run
+from slipway.base.money import format_usd, parse_usd_micros
+from slipway.cli.connection import HomeOption, JsonOption, KeyOption, UrlOption, client_of, request_of, run
 
 _GROUPINGS: Final[tuple[UsageGrouping, ...]] = get_args(UsageGrouping)
 _COLUMN: Final[dict[UsageGrouping, str]] = {"day": "day", "tenant": "tenant_id", "key": "key_id", "model": "model"}
 
+app = typer.Typer(help="Usage rows and their sums; rows that are put right.")
 
+
+@app.callback(invoke_without_command=True)
 def usage(
+    context: typer.Context,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows to show.")] = 20,
     by: Annotated[
         str | None, typer.Option("--by", help="Sums instead of rows, by any of tenant,key,model,day.")
@@ -29,7 +33,13 @@ def usage(
     as_json: JsonOption = False,
 ) -> None:
     """Show the newest usage rows, or sums of them, and the totals of the tenant."""
+    if context.invoked_subcommand is not None:
+        if any(getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE" for name in context.params):
+            raise typer.BadParameter(f"options of {context.invoked_subcommand} stand behind its name")
+        return
     groupings, after, before = _groupings(by), _time("--since", since), _time("--until", until)
+    if after is not None and before is not None and after >= before:
+        raise InvalidRequest("--since must be earlier than --until.")
     client = client_of(home, url, api_key)
     if as_csv:
         typer.echo(run(client, lambda to: to.usage_csv(by=groupings, after=after, before=before)), nl=False)
@@ -46,6 +56,41 @@ def usage(
     typer.echo(
         f"{totals.requests} requests, {totals.prompt_tokens} + {totals.completion_tokens} tokens, "
         f"{format_usd(totals.cost_usd_micros)}"
+    )
+
+
+@app.command("reconcile")
+def reconcile(
+    request_id: Annotated[str, typer.Argument(help="Id of the row: its request's, or lost_….")],
+    input_tokens: Annotated[int, typer.Option("--input-tokens", help="All input, cached parts included.")],
+    output_tokens: Annotated[int, typer.Option("--output-tokens")],
+    cache_read: Annotated[int, typer.Option("--cache-read-tokens", help="Those of the input read from a cache.")] = 0,
+    cache_write: Annotated[int, typer.Option("--cache-write-tokens", help="Those written to it.")] = 0,
+    cost: Annotated[str | None, typer.Option("--cost", help="Like $0.05; else the tokens at the row's price.")] = None,
+    above_bound: Annotated[bool, typer.Option("--above-bound", help="It is more than was reserved.")] = False,
+    home: HomeOption = None,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a row right that was booked as unknown or lost, by what the provider's bill says it took."""
+    request = request_of(
+        UsageReconciliation,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cache_read_tokens=cache_read,
+        cache_write_tokens=cache_write,
+        cost_usd_micros=None if cost is None else parse_usd_micros(cost),
+        above_bound=above_bound,
+    )
+    done = run(client_of(home, url, api_key), lambda client: client.usage_reconcile(request_id, request))
+    if as_json:
+        typer.echo(done.model_dump_json())
+        return
+    before, after = done.before, done.after
+    typer.echo(
+        f"{done.request_id}: {before.status}, {before.charged_tokens} tokens, {format_usd(before.cost_usd_micros)}"
+        f" -> {after.status}, {after.charged_tokens} tokens, {format_usd(after.cost_usd_micros)}"
     )
 
 
@@ -79,7 +124,7 @@ def _sums(sums: UsageTotals) -> str:
 
 
 def _groupings(text: str | None) -> list[UsageGrouping]:
-    words = [word.strip() for word in text.split(",")] if text else []
+    words = [] if text is None else [word.strip() for word in text.split(",")]
     known = [grouping for grouping in _GROUPINGS if grouping in words]
     if set(words) != set(known):
         raise InvalidRequest(f"--by takes {', '.join(_GROUPINGS)}, separated by commas.")

@@ -54,6 +54,8 @@ def routes(store: UsageReports) -> Routes:
 
         Grouped by tenant, whoever administers tenants sees all of them.
         """
+        if after is not None and before is not None and after >= before:
+            raise InvalidRequest("after must be earlier than before.")
         wanted = UsageFilter(after, before, model, key_id, status)
         as_csv = format == "csv" or (format is None and accept.split(";")[0].strip().lower() == _CSV)
         if group_by is not None:

@@ -14,7 +14,8 @@ from slipway.services.gateway.usage_models import UsageFilter, UsagePage
 from slipway.services.gateway.usage_ports import UsageReports
 
 PAGE: Final = 1000
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+# OWASP's list, with the wide forms that some languages' spreadsheets take for the same.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _COLUMN: Final[dict[UsageGrouping, str]] = {"day": "day", "tenant": "tenant_id", "key": "key_id", "model": "model"}
 
 

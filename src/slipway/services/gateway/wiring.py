@@ -104,6 +104,9 @@ def wire(
 
     async def standing(caller: Caller) -> list[BudgetStanding]:
         plans = book.plans_of(caller)
+        if plans is None:  # nobody of the tenant has asked this process for anything yet
+            await book.load(caller)
+            plans = book.plans_of(caller)
         budgets = budgets_of(caller, plans, clock.now()) if plans is not None else []
         known = {
             found.account_key: found for found in await stores.leases.standing_list(caller, [b.key for b in budgets])
