@@ -3,13 +3,24 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import uvloop
 
 from slipway.base.errors import SlipwayError
 from slipway.runtime.outbound import Bounds, Deadlines, Outbound
 
+Loop = Callable[[], asyncio.AbstractEventLoop]
 Outcome = tuple[int, bytes] | SlipwayError
+LOOPS: Sequence[Loop] = (asyncio.new_event_loop, uvloop.new_event_loop)  # what tests run on, and what serves
+
+
+def run(main: Coroutine[Any, Any, None], loop: Loop) -> None:
+    """Runs a test on a loop of that kind."""
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 
 from slipway.base.errors import Unavailable
 from slipway.runtime.outbound import Bounds, Deadlines, Outbound
+from tests.unit.runtime.outbound.scripted import LOOPS, Loop, run
 
 QUICK = Deadlines(connect_s=0.3, first_byte_s=5.0, total_s=5.0)
 
@@ -53,12 +54,13 @@ def test_a_name_service_that_does_not_answer(monkeypatch: pytest.MonkeyPatch):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".example"])
-def test_a_name_that_cannot_be_one(name: str):
+def test_a_name_that_cannot_be_one(name: str, loop: Loop):
     async def main() -> None:
         await refused(Outbound(f"http://{name}"), within_s=5.0)
 
-    asyncio.run(main())
+    run(main(), loop)
 
 
 @pytest.fixture
@@ -74,12 +76,13 @@ def full() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_connection_that_is_never_made(full: int, scheme: str):
+def test_a_connection_that_is_never_made(full: int, scheme: str, loop: Loop):
     async def main() -> None:
         assert "not connected within 0.3 s" in (await refused(Outbound(f"{scheme}://127.0.0.1:{full}"))).detail
 
-    asyncio.run(main())
+    run(main(), loop)
 
 
 def test_who_waits_behind_connections_that_are_never_made_is_told_so(full: int):
@@ -95,7 +98,8 @@ def test_who_waits_behind_connections_that_are_never_made_is_told_so(full: int):
     asyncio.run(main())
 
 
-def test_a_handshake_that_stalls_or_is_none():
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_handshake_that_stalls_or_is_none(loop: Loop):
     async def main() -> None:
         ended = 0
 
@@ -121,4 +125,4 @@ def test_a_handshake_that_stalls_or_is_none():
         await asyncio.sleep(0.05)
         assert ended == 2, "connections whose handshake stalled are still open"
 
-    asyncio.run(main())
+    run(main(), loop)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from slipway.base.errors import SlipwayError
 from slipway.runtime.outbound import Bounds, Deadlines, client
-from tests.unit.runtime.outbound.scripted import Outcome, Script, outcome, scripted
+from tests.unit.runtime.outbound.scripted import LOOPS, Loop, Outcome, Script, outcome, run, scripted
 
 PATIENT = Deadlines(connect_s=5.0, first_byte_s=5.0, total_s=5.0)
 HASTY = Deadlines(connect_s=5.0, first_byte_s=0.03, total_s=0.06)
@@ -152,9 +152,7 @@ def quick_sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def twice(
-    script: Script, deadlines: Deadlines, check: Callable[[tuple[int, bytes] | SlipwayError], None], streams: bool
-):
+def twice(script: Script, deadlines: Deadlines, check: Callable[[Outcome], None], loop: Loop, *, streams: bool) -> None:
     """One call that is answered by the script, then one that must get its own answer."""
 
     async def main() -> None:
@@ -169,22 +167,24 @@ def twice(
                 assert server.asked[0][0] != server.asked[1][0], "a connection that had an error was used again"
             check(first)
 
-    asyncio.run(main())
+    run(main(), loop)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(messages(), cuts, st.booleans(), st.booleans())
-def test_good_answers_arrive_however_they_are_cut(message: Message, where: list[int], ends: bool, streams: bool):
+@given(messages(), cuts, st.booleans(), st.booleans(), st.sampled_from(LOOPS))
+def test_good_answers_arrive_however_they_are_cut(
+    message: Message, where: list[int], ends: bool, streams: bool, loop: Loop
+):
     def check(first: Outcome) -> None:
         assert first == (message.status, message.body)
 
-    twice(Script(pieces_of(message.content, where), ends or message.ends), PATIENT, check, streams=streams)
+    twice(Script(pieces_of(message.content, where), ends or message.ends), PATIENT, check, loop, streams=streams)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(broken(), cuts, st.integers(0, 4), st.booleans())
+@given(broken(), cuts, st.integers(0, 4), st.booleans(), st.sampled_from(LOOPS))
 def test_broken_answers_end_and_never_reach_the_next_request(
-    content: bytes, where: list[int], chance: int, streams: bool
+    content: bytes, where: list[int], chance: int, streams: bool, loop: Loop
 ):
     ends = chance > 0
 
@@ -193,4 +193,4 @@ def test_broken_answers_end_and_never_reach_the_next_request(
         if not isinstance(first, SlipwayError) and other is not None:
             assert first == other
 
-    twice(Script(pieces_of(content, where), ends), HASTY if not ends else PATIENT, check, streams=streams)
+    twice(Script(pieces_of(content, where), ends), HASTY if not ends else PATIENT, check, loop, streams=streams)
