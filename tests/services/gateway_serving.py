@@ -88,6 +88,7 @@ def manifest(upstream: str, anthropic: str | None = None, bedrock: str | None = 
     available["fallen"] = {**remote, "id": "broken", "fallback": ("redirect-unused", "plain")}
     available["org/model:7b@x"] = {**remote, "id": "plain"}
     available["redirect-unused"] = {**remote, "id": "overloaded"}
+    available["hurried"] = {**remote, "id": "silent", "first_byte": "200ms"}
     available["keyless"] = {**remote, "id": "plain", "api_key_env": "NO_SUCH_KEY"}
     available["unreachable"] = {"provider": "openai", "base_url": "http://127.0.0.1:9/v1", "id": "plain"}
     available["claude"] = {"provider": "bedrock", "id": "anthropic.claude", "fallback": ("plain",)}

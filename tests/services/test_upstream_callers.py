@@ -76,6 +76,15 @@ def test_a_tenant_that_fills_a_provider_leaves_room_for_another(served, callers)
         assert mine.post("/v1/chat/completions", json={"model": "plain", "messages": MESSAGES}).status_code == 200
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_models_first_byte_holds_for_plain_answers_too(served, callers, streams):
+    with of(served, callers[0]) as asking:
+        began_s = time.monotonic()
+        body = {"model": "hurried", "messages": MESSAGES, "stream": streams}
+        assert asking.post("/v1/chat/completions", json=body).status_code == 504
+        assert time.monotonic() - began_s < 5
+
+
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
 @pytest.mark.parametrize("version", [VERSION, NEWER_VERSION, None])
 def test_a_callers_version_and_betas_reach_a_provider_of_its_wire(served, anthropic, callers, path, version):
