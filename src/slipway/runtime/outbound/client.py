@@ -146,8 +146,8 @@ class Outbound:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         connection = self._pooled(now_s) or await self._connected(loop, deadlines)
-        head_s = deadlines.first_byte_s if streams else deadlines.whole_first_byte_s
-        call = Call(loop.create_future(), now_s + deadlines.total_s, head_s, deadlines.first_byte_s, streams=streams)
+        first_s = deadlines.first_byte_s if streams else deadlines.whole_first_byte_s
+        call = Call(loop.create_future(), now_s + deadlines.total_s, first_s, deadlines.first_byte_s, streams=streams)
         connection.send(call, head, body)
         if self._sweep is None:
             self._sweep = loop.call_later(_SWEEP_S, self._swept, loop)

@@ -19,15 +19,19 @@ _KEEP_ALIVE_MARGIN_S: Final = 1.0
 
 
 class Call:
-    """One request and its answer as it comes; `head_s` and `quiet_s` are how long it may be silent before and after."""
+    """One request and its answer as it comes.
+
+    It may be silent for `first_s` until its body begins, since some servers send a head long before they have anything
+    to say, and then for `quiet_s`. For streams, where bytes that were read count no more, these are the same.
+    """
 
     __slots__ = (
         "body",
         "complete",
         "deadline_s",
         "error",
+        "first_s",
         "head",
-        "head_s",
         "headers",
         "quiet_s",
         "ready",
@@ -37,11 +41,11 @@ class Call:
     )
 
     def __init__(
-        self, ready: "asyncio.Future[None]", deadline_s: float, head_s: float, quiet_s: float, *, streams: bool
+        self, ready: "asyncio.Future[None]", deadline_s: float, first_s: float, quiet_s: float, *, streams: bool
     ) -> None:
         self.ready = ready  # resolved when there is something for whoever waits
         self.deadline_s = deadline_s
-        self.head_s = head_s
+        self.first_s = first_s
         self.quiet_s = quiet_s
         self.streams = streams
         self.status = 0
@@ -167,7 +171,7 @@ class Connection(asyncio.Protocol):
             return
         if now_s >= call.deadline_s:
             self.fail(DeadlineExceeded("The server that was asked did not finish in time.", effect_unknown=True))
-        elif not self._paused and now_s >= self.last_s + (call.quiet_s if call.head else call.head_s):
+        elif not self._paused and now_s >= self.last_s + (call.quiet_s if call.size_bytes else call.first_s):
             self.fail(DeadlineExceeded("The server that was asked did not go on in time.", effect_unknown=True))
 
     # asyncio --------------------------------------------------------------------------------------------------------

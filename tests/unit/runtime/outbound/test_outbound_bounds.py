@@ -131,10 +131,12 @@ def test_what_never_ends_after_a_body_is_ended(begins: bytes, goes_on: bytes, st
     assert sent < 2**20
 
 
-def test_a_whole_answer_may_begin_late_unless_a_time_for_that_is_stated():
+@pytest.mark.parametrize("at_once", [b"", CHUNKED[:-7]], ids=["nothing", "head"])
+def test_a_whole_answer_may_begin_late_unless_a_time_for_that_is_stated(at_once: bytes):
     async def writes(writer: asyncio.StreamWriter) -> None:
+        writer.write(at_once)
         await asyncio.sleep(0.3)
-        writer.write(CHUNKED + b"0\r\n\r\n")
+        writer.write((CHUNKED + b"0\r\n\r\n")[len(at_once) :])
 
     async def main() -> None:
         assert await asked(writes, Deadlines(first_byte_s=0.1, total_s=5.0)) == (200, b"ok")
