@@ -189,6 +189,18 @@ async def test_a_lost_lease_is_corrected_while_it_is_lost_and_its_journal_knows_
     assert await taken(store, account, new_caller) == (400, 400)
 
 
+async def test_a_holder_that_comes_back_to_a_corrected_lease_holds_what_it_says(
+    store: LeaseStore, account: Account, new_caller: Callable
+):
+    await store.lease_sync(asking(account, need=900, ttl_s=0.01))
+    await asyncio.sleep(0.05)
+    (lost,) = await reaped_of(store, account)
+    await store.lease_correct(corrected(account, lost.row_id, 100, charged=900, times=1))
+    assert (await store.lease_sync(asking(account, "b", need=850))).granted == 850
+    state = await store.lease_sync(asking(account, seq=2, spent=100, keep=400))
+    assert (state.granted, state.available) == (400, -250), "what is in flight is counted, and nothing more is granted"
+
+
 async def test_a_late_settle_after_the_reaping_counts_once(store: LeaseStore, account: Account, new_caller: Callable):
     await store.lease_sync(asking(account, need=900, ttl_s=0.01))
     await asyncio.sleep(0.05)

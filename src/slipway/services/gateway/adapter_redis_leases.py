@@ -144,7 +144,7 @@ return lease[5]
 """
 )
 
-# What is not booked yet is a hash of its own: field "account holder times" (by lines), value "tenant unit rest".
+# What is not booked yet is a hash of its own: field "account holder" (by lines), value "tenant unit rest times".
 _REAP: Final = (
     _SHARED
     + """
@@ -161,7 +161,9 @@ for _, member in ipairs(silent) do
     if lease[6] == 'open' then
       if rest > 0 then
         lease[5] = lease[5] + 1
-        redis.call('HSET', unbooked, member .. '\\n' .. lease[5], about[1] .. ' ' .. about[2] .. ' ' .. whole(rest))
+        redis.call('HSET', unbooked, member, table.concat({about[1], about[2], whole(rest), lease[5]}, ' '))
+      else
+        redis.call('HDEL', unbooked, member)
       end
       redis.call('HSET', leases, holder, text({lease[1], lease[2], lease[2], 0, lease[5], 'lost'}))
     end
@@ -181,7 +183,10 @@ return redis.call('HGETALL', unbooked)
 _BOOKED: Final = (
     _SHARED
     + """
-redis.call('HDEL', KEYS[7], ARGV[1] .. '\\n' .. ARGV[2] .. '\\n' .. ARGV[3])
+local member = ARGV[1] .. '\\n' .. ARGV[2]
+local waits = redis.call('HGET', KEYS[7], member)
+-- One that was lost again meanwhile waits for its own row.
+if waits and string.match(waits, '(%S+)$') == ARGV[3] then redis.call('HDEL', KEYS[7], member) end
 local stored = redis.call('HGET', KEYS[2], ARGV[2])
 if not stored then return 1 end  -- forgotten, not come back
 local lease = read(stored)
@@ -341,8 +346,8 @@ def _keys(account_key: str) -> list[str]:
 
 
 def _lost(name: str, about: str) -> LostLease:
-    account_key, holder, times = name.split("\n")
-    tenant_id, unit, rest = about.split(" ")
+    account_key, holder = name.split("\n")
+    tenant_id, unit, rest, times = about.split(" ")
     if unit not in ("usd_micros", "tokens"):
         raise defect(f"a lease of {account_key!r} has the unit {unit!r}")
     return LostLease(

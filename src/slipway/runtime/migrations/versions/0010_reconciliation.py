@@ -65,4 +65,9 @@ def upgrade() -> None:
     tenant_table("lease_correction", app="SELECT, INSERT")
     # The rest of a lost lease until its usage row is written.
     op.execute("ALTER TABLE lease ADD COLUMN unbooked bigint NOT NULL DEFAULT 0")
+    # A lost lease that was corrected is smaller than what its holder holds, should it come back: that counts in full.
+    op.execute(
+        "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('lease_sync'::regproc), 'least(o_granted, p_keep)',"
+        " 'CASE v_lease.state WHEN ''lost'' THEN p_keep ELSE least(o_granted, p_keep) END'); END $$"
+    )
     op.execute("CREATE INDEX lease_unbooked ON lease (tenant_id, account_key, holder) WHERE unbooked > 0")
