@@ -198,6 +198,17 @@ async def test_more_than_was_reserved_counts_when_it_is_confirmed(stand: Stand, 
 
 
 @pytest.mark.anyio
+async def test_a_request_that_had_no_bound_takes_what_is_said(stand: Stand):
+    await stand.book(
+        tokens=Tokens(0, estimated=True),
+        **dict.fromkeys(("cost_usd_micros", "reserved_usd_micros", "charged_tokens"), 0),
+        booking=Booking("a", ()),
+    )
+    told = await stand.reconciliation().reconcile(stand.operator, stand.request_id, TRUE)
+    assert (told.after.cost_usd_micros, told.after.over_bound) == (TRUE_USD_MICROS, False)
+
+
+@pytest.mark.anyio
 async def test_two_administrators_at_once_correct_once(stand: Stand, new_caller: Callable):
     await stand.book()
     await stand.settle_dead()

@@ -155,7 +155,8 @@ class Reconciliation:
                 raise InvalidRequest("This row has no price: say cost_usd_micros.")
             else:
                 cost = 0
-        above = cost > row.cost_usd_micros or tokens.total > row.charged_tokens > 0
+        # Without a budget a request may have had no bound, which is 0.
+        above = cost > row.cost_usd_micros > 0 or tokens.total > row.charged_tokens > 0
         if above and not asked.above_bound:
             raise InvalidRequest(
                 f"This is more than was reserved ({row.charged_tokens} tokens, {row.cost_usd_micros} micro-dollars): "
