@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -94,6 +95,31 @@ async def test_a_lost_lease_has_one_row_wherever_who_gives_it_up_dies(
         assert row.at < lease_account.resets_at, "in its budget's month"
         assert await taken(lease_store, lease_account, new_caller) == (900, 900)
     assert await lease_store.lease_reap(0.0) == []
+
+
+async def test_a_lease_that_is_found_late_is_booked_in_the_month_of_its_budget(
+    lease_store, lease_account, settlement, rows, new_caller
+):
+    past = replace(lease_account, key=lease_account.key.replace("2026-11", "2026-09"))
+    await silent(lease_store, past)
+    await settlement.reap()
+    (row,) = await listed(rows, new_caller, past)
+    assert f"{row.at:%Y-%m-%d}" == "2026-09-30"
+
+
+async def test_the_row_of_an_earlier_loss_goes_when_the_next_is_booked(
+    lease_store, lease_account, settlement, rows, new_caller
+):
+    """Who booked it died before it noted that, and its holder, which came back meanwhile, is gone for good."""
+    await silent(lease_store, lease_account)
+    dying = Settlement(Deadly(lease_store, "lease_booked", after=False), rows, SystemClock(), lost_after_s=0.0)
+    with pytest.raises(KilledHere):
+        await dying.reap()
+    await silent(lease_store, lease_account, granted=700, spent=300, seq=10)
+    await settlement.reap()
+    assert [(row.request_id, row.charged_tokens) for row in await listed(rows, new_caller, lease_account)] == [
+        (lost_row_id(lease_account.key, "a", 2), 400)
+    ]
 
 
 async def test_processes_that_reap_at_once_book_one_row(

@@ -43,8 +43,9 @@ local function memory(key)
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
   local known = redis.call('HMGET', key, 'run', 'since')
   if known[1] == run then return known[2] end
-  redis.call('HSET', key, 'run', run, 'since', whole(now))
-  return whole(now)
+  local since = whole(math.max(now, (tonumber(known[2]) or 0) + 1))  -- another than before, whatever the clock says
+  redis.call('HSET', key, 'run', run, 'since', since)
+  return since
 end
 local function read(text)
   if not text then return {0, 0, 0, 0, 0, 'open'} end
@@ -132,14 +133,13 @@ _CLOSE: Final = (
 local budget, leases, expiries = KEYS[1], KEYS[2], KEYS[5]
 local account, holder, spent = ARGV[1], ARGV[2], tonumber(ARGV[3])
 redis.call('ZREM', expiries, account .. '\\n' .. holder)
-local known = redis.call('HMGET', budget, 'taken', 'since')
--- Forgotten: seeded from usage rows when it is asked for again.
-if not known[1] or known[2] ~= memory(KEYS[4]) then return 0 end
+local taken = redis.call('HGET', budget, 'taken')
+if not taken then return 0 end  -- forgotten: seeded from usage rows when it is asked for again
 local lease = read(redis.call('HGET', leases, holder))
 if lease[6] == 'closed' then return lease[5] end
 if lease[6] == 'open' then spent = math.max(spent, lease[3]) end
 redis.call('HSET', leases, holder, text({lease[1], spent, spent, 0, lease[5], 'closed'}))
-redis.call('HSET', budget, 'taken', whole(tonumber(known[1]) + spent - lease[2]))
+redis.call('HSET', budget, 'taken', whole(tonumber(taken) + spent - lease[2]))
 return lease[5]
 """
 )
