@@ -16,6 +16,7 @@ class Cycle(RequestResponseCycle):
     """A request, its body as it comes, and its answer."""
 
     _head = b""
+    _until_closed = False
 
     async def send(self, message: Any) -> None:
         """Takes a message of ASGI; waits while the client does not read."""
@@ -39,27 +40,32 @@ class Cycle(RequestResponseCycle):
         lines = [STATUS_LINE[status][:-2]]
         for name, value in self.default_headers:
             lines += (b"%b: %b" % (name, value),)
-        closes = False
+        length: int | None = None
+        chunked = closes = False
         for name, value in headers:
             lower = name.lower()
-            if lower == b"content-length" and self.chunked_encoding is None:
-                self.expected_content_length = int(value)
-                self.chunked_encoding = False
+            if lower == b"content-length" and not chunked:
+                length = int(value)
             elif lower == b"transfer-encoding" and value.lower() == b"chunked":
-                self.expected_content_length = 0
-                self.chunked_encoding = True
+                length, chunked = None, True
             elif lower == b"connection" and b"close" in value.lower():
-                self.keep_alive, closes = False, True
+                closes = True
             lines += (b"%b: %b" % (lower, value),)
+        until_closed = False
+        if length is None and not chunked and self.scope["method"] != "HEAD" and status not in (204, 304):
+            until_closed = self.scope["http_version"] == "1.0"  # knows no chunks: the answer ends with the connection
+            if not until_closed:
+                chunked = True
+                lines += (b"transfer-encoding: chunked",)
         if not self.keep_alive and not closes:
             lines += (b"connection: close",)
-        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in (204, 304):
-            self.chunked_encoding = True
-            lines += (b"transfer-encoding: chunked",)
         head = b"\r\n".join(lines)
         breaks = len(lines) - 1
         if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
             raise RuntimeError("A header of an answer has a line break in it.")
+        self.keep_alive = self.keep_alive and not closes
+        self.chunked_encoding, self._until_closed = chunked, until_closed
+        self.expected_content_length = length or 0
         self.response_started = True
         self.waiting_for_100_continue = False
         self._head = head + b"\r\n\r\n"
@@ -79,6 +85,8 @@ class Cycle(RequestResponseCycle):
             content = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             if not more:
                 content += b"0\r\n\r\n"
+        elif self._until_closed:
+            content = body
         else:
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0:
