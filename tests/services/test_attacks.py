@@ -173,7 +173,7 @@ class Impatient(BoundedHeads):
         ([b"GET / HTTP/1.1\r\n"], True),
         ([b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"\r\n"], True),
         ([b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"GET / HT"], True),
-        ([b"POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n", b"a"], False),
+        ([b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n", b"a"], False),
     ],
     ids=["silent", "half a head", "idle again", "half a second head", "slow body"],
 )
