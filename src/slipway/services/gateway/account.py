@@ -81,6 +81,11 @@ class Account:
         return self._demand.bound_usd_micros
 
     @property
+    def tenant_id(self) -> str:
+        """Whose request it is."""
+        return self._demand.caller.tenant_id
+
+    @property
     def elapsed_s(self) -> float:
         """Since the request was accepted."""
         return self._books.clock.monotonic_s() - self._started_s

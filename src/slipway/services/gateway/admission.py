@@ -65,8 +65,13 @@ class Admission:
             raise refused(verdict)
         return terms, verdict
 
-    async def model(self, terms: Terms, limit: Limit | None, tokens: int) -> tuple[Limit, ...]:
-        """Takes a request of a model, and `tokens` of each limit by the minute; returns what `settle` is told."""
+    async def model(
+        self, terms: Terms, limit: Limit | None, tokens: int, *, is_last: bool = True
+    ) -> tuple[Limit, ...] | None:
+        """Takes a request of a model, and `tokens` of each limit by the minute; returns what `settle` is told.
+
+        Raises LimitExceeded; but None when it is the model's limit that refuses and it is not the last to be asked.
+        """
         minutes = tuple(
             Limit(each.key, each.rate_per_s, each.burst, min(tokens, each.burst), each.name)
             for each in terms.minute_limits
@@ -75,8 +80,14 @@ class Admission:
         if limits:
             verdict = await self._limiter.acquire(limits)
             if not verdict.allowed:
+                if limit is not None and verdict.limit is not None and verdict.limit.key == limit.key and not is_last:
+                    return None
                 raise refused(verdict)
         return minutes
+
+    async def has_room(self, limit: Limit) -> bool:
+        """Takes one more request of a model, for another attempt; False when its limit refuses."""
+        return (await self._limiter.acquire((limit,))).allowed
 
     def settle(self, taken: tuple[Limit, ...], tokens: int) -> None:
         """Gives back what of an estimate was not used, or takes what was used beyond it."""

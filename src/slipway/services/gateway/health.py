@@ -1,7 +1,9 @@
 """Whether a model's provider is worth asking: a circuit breaker for each served model.
 
 The service asks before each attempt and tells how it ended. Failures that say nothing about the provider's health, such
-as a refused request, do not count.
+as a refused request, do not count. Deadlines count, but those of one tenant alone never open the breaker: whoever asks
+for more than a model writes in its time would close it to everybody else. A second tenant's, or any other failure,
+has to be among them.
 """
 
 from typing import Final
@@ -27,6 +29,7 @@ class Health:
         "_open_until_s",
         "_pause_s",
         "_trial_until_s",
+        "_whose",
     )
 
     def __init__(self, clock: Clock, name: str, failures: int = FAILURES) -> None:
@@ -34,6 +37,7 @@ class Health:
         self._name = name
         self._most_failures = failures
         self._failures = 0
+        self._whose: str | None = None  # the tenant that all failures in a row are deadlines of
         self._pause_s = _FIRST_PAUSE_S
         self._open_until_s = 0.0
         self._trial_until_s = 0.0
@@ -48,11 +52,14 @@ class Health:
         """Whether to ask it now; when it has been open for its pause, one request at a time may."""
         if self._failures < self._most_failures:
             return True
-        now_s = self._clock.monotonic_s()
-        if now_s < self._open_until_s or now_s < self._trial_until_s:
+        if self.is_left_alone():
             return False
-        self._trial_until_s = now_s + self._pause_s
+        self._trial_until_s = self._clock.monotonic_s() + self._pause_s
         return True
+
+    def is_left_alone(self) -> bool:
+        """Whether `may_try` would refuse; takes nothing."""
+        return self.is_open and self.opens_in_s() > 0
 
     def is_limited(self) -> bool:
         """Whether its provider asked for a pause that is not over: others are asked first."""
@@ -76,8 +83,8 @@ class Health:
             self._pause_s = _FIRST_PAUSE_S
             self._trial_until_s = 0.0
 
-    def failed(self, error: SlipwayError) -> None:
-        """An attempt ended with `error`."""
+    def failed(self, error: SlipwayError, tenant_id: str) -> None:
+        """An attempt for a tenant ended with `error`."""
         now_s = self._clock.monotonic_s()
         if isinstance(error, LimitExceeded):
             if error.retry_after_s is not None:
@@ -85,6 +92,13 @@ class Health:
             return
         if not isinstance(error, UpstreamFailed | Unavailable | DeadlineExceeded):
             self.succeeded()  # it did answer
+            return
+        whose = tenant_id if isinstance(error, DeadlineExceeded) else None
+        if not self._failures:
+            self._whose = whose
+        elif whose != self._whose:
+            self._whose = None
+        if self._whose is not None and self._failures == self._most_failures - 1:
             return
         self._failures += 1
         if self._failures >= self._most_failures:

@@ -89,11 +89,11 @@ class Gateway:
         Later it is told within the stream. Closing this early cancels the call at the provider and records it so.
         """
         accepted = await self._chat_accepted(caller, terms, request_id, request)
-        account, attempts = accepted.account, Attempts(accepted.models, accepted.account, self._policy)
+        account, attempts = accepted.account, self._attempts(accepted)
         relay: StreamRelay | None = None
         begun = False
         try:
-            attempts.begin()
+            await attempts.begin()
             while True:
                 model, provider = attempts.model, _chat(attempts.model)
                 relay = stream_relay(
@@ -128,17 +128,17 @@ class Gateway:
                     break
                 except SlipwayError as error:
                     if begun:
-                        attempts.model.health.failed(error)
+                        attempts.broke_off(error)
                         raise
                     if not await attempts.again(error):
                         raise
-            attempts.answered()
             tokens = relay.tokens or _estimated(request, relay.text_length)
             cost_usd_micros = account.answered(model, tokens, provider_request_id=relay.provider_id)
+            attempts.answered()
             self._settled(accepted, tokens)
             yield relay.end(tokens, cost_usd_micros)
         except BaseException as error:
-            unknown = error.effect_unknown if isinstance(error, SlipwayError) else attempts.in_flight
+            unknown = _is_uncertain(attempts, error)
             used = _estimated(request, relay.text_length if relay else 0) if begun or unknown else _NOTHING
             account.failed(attempts.model, error, used, provider_request_id=relay.provider_id if relay else None)
             self._settled(accepted, used)
@@ -231,13 +231,9 @@ class Gateway:
         bounds: Sequence[tuple[ServedModel, Bound]],
         cap_tokens: int | None,
     ) -> _Accepted:
+        bounds, taken = await self._with_room(terms, bounds)
         first = bounds[0][0]
         tokens, usd_micros = bounded(bounds)
-        taken: tuple[Limit, ...] = ()
-        if first.limit is not None or terms.minute_limits:
-            bound = bounds[0][1]
-            likely_tokens = bound.prompt_tokens // _CHARACTERS_PER_TOKEN + bound.completion_tokens
-            taken = await self.admission.model(terms, first.limit, likely_tokens)
         budgets = terms.budgets if tokens else ()
         account = Account(self._books, Demand(caller, request_id, operation, asked, budgets, tokens, usd_micros))
         try:
@@ -247,15 +243,32 @@ class Gateway:
             raise
         return _Accepted([model for model, _ in bounds], account, taken, cap_tokens)
 
+    async def _with_room(
+        self, terms: Terms, bounds: Sequence[tuple[ServedModel, Bound]]
+    ) -> tuple[Sequence[tuple[ServedModel, Bound]], tuple[Limit, ...]]:
+        """The models from the first on whose own limit has room, and what is taken of limits by the minute.
+
+        Raises LimitExceeded. The limits of the models after the first are taken once they are asked.
+        """
+        if not terms.minute_limits and bounds[0][0].limit is None:
+            return bounds, ()
+        while True:
+            model, bound = bounds[0]
+            likely_tokens = bound.prompt_tokens // _CHARACTERS_PER_TOKEN + bound.completion_tokens
+            taken = await self.admission.model(terms, model.limit, likely_tokens, is_last=len(bounds) == 1)
+            if taken is not None:
+                return bounds, taken
+            bounds = bounds[1:]
+
     async def _first_that_answers(
         self,
         accepted: _Accepted,
         ask: Callable[[ServedModel, float | None], Awaitable[Answer]],
         estimate: Callable[[], Tokens],
     ) -> Answer:
-        attempts = Attempts(accepted.models, accepted.account, self._policy)
+        attempts = self._attempts(accepted)
         try:
-            attempts.begin()
+            await attempts.begin()
             while True:
                 try:
                     answer = await ask(attempts.model, attempts.left_s)
@@ -266,15 +279,24 @@ class Gateway:
                 attempts.answered()
                 return answer
         except BaseException as error:
-            unknown = error.effect_unknown if isinstance(error, SlipwayError) else attempts.in_flight
-            used = estimate() if unknown else _NOTHING
+            used = estimate() if _is_uncertain(attempts, error) else _NOTHING
             accepted.account.failed(attempts.model, error, used)
             self._settled(accepted, used)
             raise
 
+    def _attempts(self, accepted: _Accepted) -> Attempts:
+        return Attempts(accepted.models, accepted.account, self._policy, self.admission.has_room)
+
     def _settled(self, accepted: _Accepted, tokens: Tokens) -> None:
         if accepted.taken:
-            self.admission.settle(accepted.taken, tokens.total)
+            # Once: a caller may leave at the last piece of an answer that is settled already.
+            taken, accepted.taken = accepted.taken, ()
+            self.admission.settle(taken, tokens.total)
+
+
+def _is_uncertain(attempts: Attempts, error: BaseException) -> bool:
+    """Whether an attempt that nobody counted may have been charged when the request ends with `error`."""
+    return attempts.uncertain or (isinstance(error, SlipwayError) and error.effect_unknown)
 
 
 def _taken(
