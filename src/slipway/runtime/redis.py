@@ -4,8 +4,9 @@ One Redis (with replicas, not a cluster) by its URL: `redis://`, `rediss://` for
 here: who asks knows whether asking twice is harmless. The driver's errors leave as ours.
 """
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Final
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -16,6 +17,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from slipway.base.errors import Misconfigured, SlipwayError, StorageFull, Unavailable
 
 _CONNECTIONS: Final = 16  # of one process; leases are synced over them
+_CALL_S: Final = 5.0
 _SCHEMES: Final = ("redis://", "rediss://", "unix://")
 
 
@@ -29,7 +31,9 @@ def open_redis(url: str) -> Redis:
             max_connections=_CONNECTIONS,
             timeout=2.0,
             socket_connect_timeout=2.0,
-            socket_timeout=5.0,
+            # No socket_timeout: with one the driver writes under asyncio.wait_for, which on Python 3.11 swallows a
+            # cancellation that comes as the write ends. `redis_call` bounds a call instead.
+            socket_timeout=None,
             socket_keepalive=True,
             health_check_interval=15,
             retry=Retry(NoBackoff(), 0),
@@ -42,11 +46,12 @@ def open_redis(url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
-@contextlib.contextmanager
-def redis_errors() -> Iterator[None]:
-    """Turns what the driver raises into Unavailable, StorageFull or Misconfigured."""
+@contextlib.asynccontextmanager
+async def redis_call() -> AsyncIterator[None]:
+    """One exchange with Redis, of five seconds at most; raises Unavailable, StorageFull or Misconfigured."""
     try:
-        yield
+        async with asyncio.timeout(_CALL_S):
+            yield
     except SlipwayError:
         raise
     except AuthenticationError as error:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from slipway.base.callers import Caller
 from slipway.base.errors import Unavailable, defect
-from slipway.runtime.redis import redis_errors
+from slipway.runtime.redis import redis_call
 from slipway.services.gateway.lease_models import (
     Account,
     Ask,
@@ -236,7 +236,7 @@ class RedisLeases:
 
     async def lease_epoch(self) -> int:
         """When Redis's memory began, in ms."""
-        with redis_errors():
+        async with redis_call():
             return int(await self._began(keys=[_MEMORY]))
 
     async def lease_sync(self, ask: Ask) -> State:
@@ -259,18 +259,18 @@ class RedisLeases:
 
     async def lease_close(self, account: Account, holder: str, spent: int) -> int:
         """One script. For an account that Redis has forgotten there is nothing to do."""
-        with redis_errors():
+        async with redis_call():
             return int(await self._close(keys=_keys(account.key), args=[account.key, holder, spent]))
 
     async def lease_reap(self, lost_after_s: float) -> Sequence[LostLease]:
         """One script, for a thousand leases at most."""
-        with redis_errors():
+        async with redis_call():
             flat = await self._reap(keys=[_MEMORY, _EXPIRIES, _UNBOOKED, _KEPT], args=[int(lost_after_s * 1000)])
         return [_lost(name.decode(), about.decode()) for name, about in zip(flat[::2], flat[1::2], strict=True)]
 
     async def lease_booked(self, lost: LostLease) -> bool:
         """One script."""
-        with redis_errors():
+        async with redis_call():
             return bool(
                 await self._booked(keys=_keys(lost.account_key), args=[lost.account_key, lost.holder, lost.times])
             )
@@ -278,7 +278,7 @@ class RedisLeases:
     async def lease_correct(self, correction: LeaseCorrection) -> bool:
         """One script."""
         numbers = [correction.times, correction.charged, correction.spent]
-        with redis_errors():
+        async with redis_call():
             return bool(
                 await self._correct(
                     keys=_keys(correction.account.key), args=[correction.holder, correction.row_id, *numbers]
@@ -287,7 +287,7 @@ class RedisLeases:
 
     async def _require_memory(self) -> None:
         """An account that is not there may be new, or dropped to make room: then others still hold leases on it."""
-        with redis_errors():
+        async with redis_call():
             policy = (await self._redis.info("memory")).get("maxmemory_policy", "noeviction")
         if str(policy).startswith("allkeys"):
             raise Unavailable(
@@ -297,14 +297,13 @@ class RedisLeases:
 
     async def standing_list(self, caller: Caller, account_keys: Sequence[str]) -> Sequence[Standing]:
         """Two reads a key in one round trip; another tenant's accounts are left out."""
-        with redis_errors():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                for key in account_keys:
-                    budget, leases = _keys(key)[:2]
-                    # A pipeline keeps commands for `execute`: there is nothing to await yet.
-                    _ = pipe.hmget(budget, ["tenant", "limit", "taken"])
-                    _ = pipe.hvals(leases)
-                answers: list[Any] = await pipe.execute()
+        async with redis_call(), self._redis.pipeline(transaction=True) as pipe:
+            for key in account_keys:
+                budget, leases = _keys(key)[:2]
+                # A pipeline keeps commands for `execute`: there is nothing to await yet.
+                _ = pipe.hmget(budget, ["tenant", "limit", "taken"])
+                _ = pipe.hvals(leases)
+            answers: list[Any] = await pipe.execute()
         found = []
         for key, (tenant, limit, taken), leases_of in zip(account_keys, answers[::2], answers[1::2], strict=True):
             if tenant is not None and tenant.decode() == caller.tenant_id:
@@ -321,7 +320,7 @@ class RedisLeases:
         account = ask.account
         numbers = [ask.seq, ask.spent, ask.keep, ask.need, ask.ask, ask.want, int(ask.ttl_s * 1000), account.limit]
         kept_until = int(account.resets_at.timestamp()) + _KEPT_S
-        with redis_errors():
+        async with redis_call():
             answer: list[Any] = await self._sync(
                 keys=_keys(account.key),
                 args=[
