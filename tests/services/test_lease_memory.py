@@ -60,6 +60,7 @@ async def empty(redis: Redis) -> None:
 
 async def older_state(redis: Redis) -> None:
     """What a server says that was started again and read its last snapshot."""
+    await asyncio.sleep(0.002)
     await redis.hset("slipway:leases:memory", "run", "of another server")
 
 
