@@ -18,10 +18,9 @@ from slipway.base.callers import Caller
 from slipway.base.clock import Clock
 from slipway.base.errors import SlipwayError, Unavailable, UpstreamFailed
 from slipway.runtime.outbound import Deadlines, Outbound
-from slipway.services.gateway.models import Headers, WireName
+from slipway.services.gateway.models import Headers, WireName, WrittenBody
 from slipway.services.gateway.upstream import json_object
 from slipway.services.gateway.upstream_errors import answered, event_failed
-from slipway.services.gateway.wire_errors import json_bytes
 
 _MAX_ERROR_BYTES: Final = 64 * 2**10
 _LOOK_AGAIN_S: Final = 30.0  # where there are none, looking may wait for an address that does not answer
@@ -92,10 +91,10 @@ class BedrockModel:
         self._path = f"/model/{quote(model_id, safe='')}"
 
     async def complete(
-        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+        self, caller: Caller, body: WrittenBody, headers: Headers, left_s: float | None = None
     ) -> dict[str, Any]:
         """Converse's answer."""
-        path, content = f"{self._path}/converse", json_bytes(body)
+        path, content = f"{self._path}/converse", body.content
         signed = await self._signer.headers(self._base_url + path, content)
         deadlines = self._deadlines.within(left_s)
         answer = await self._outbound.post(path, signed, content, deadlines, owner=caller.tenant_id)
@@ -104,12 +103,12 @@ class BedrockModel:
         return json_object(answer.body)
 
     async def stream(
-        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+        self, caller: Caller, body: WrittenBody, headers: Headers, left_s: float | None = None
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """ConverseStream's events, each as `{type: event}`."""
         from botocore.eventstream import EventStreamBuffer, ParserError
 
-        path, content = f"{self._path}/converse-stream", json_bytes(body)
+        path, content = f"{self._path}/converse-stream", body.content
         signed = await self._signer.headers(self._base_url + path, content)
         deadlines = self._deadlines.within(left_s)
         stream = await self._outbound.stream(path, signed, content, deadlines, owner=caller.tenant_id)
@@ -148,7 +147,7 @@ class BedrockModel:
         """Signed requests carry no secret that could be repeated."""
         return text
 
-    async def count_tokens(self, caller: Caller, body: dict[str, Any], headers: Headers) -> int | None:
+    async def count_tokens(self, caller: Caller, body: WrittenBody, headers: Headers) -> int | None:
         """None: not every model of Bedrock offers a count."""
         return None
 

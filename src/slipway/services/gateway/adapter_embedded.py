@@ -30,6 +30,7 @@ from slipway.services.gateway.models import (
     Headers,
     InvalidParameter,
     WireName,
+    WrittenBody,
 )
 
 PIECE_TEXTS: Final = 32
@@ -134,19 +135,19 @@ class EmbeddedAnswers:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     async def complete(
-        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+        self, caller: Caller, body: WrittenBody, headers: Headers, left_s: float | None = None
     ) -> dict[str, Any]:
         """An answer of quotes."""
-        answer = await self._answer(body)
+        answer = await self._answer(body.fields)
         message = {"role": "assistant", "content": answer.text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish_reason}
         return {**self._head("chat.completion"), "choices": [choice], "usage": _usage(answer)}
 
     async def stream(
-        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+        self, caller: Caller, body: WrittenBody, headers: Headers, left_s: float | None = None
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The same answer, word by word."""
-        answer = await self._answer(body)
+        answer = await self._answer(body.fields)
         head = self._head("chat.completion.chunk")
         yield [_chunk(head, {"role": "assistant", "content": ""})]
         for piece in answer.pieces:
@@ -157,7 +158,7 @@ class EmbeddedAnswers:
         """There is no secret."""
         return text
 
-    async def count_tokens(self, caller: Caller, body: dict[str, Any], headers: Headers) -> int | None:
+    async def count_tokens(self, caller: Caller, body: WrittenBody, headers: Headers) -> int | None:
         """None: its prompt is counted once it is answered."""
         return None
 

@@ -7,7 +7,8 @@ from typing import Any
 from slipway.base.callers import Caller
 from slipway.base.errors import InvalidRequest, UpstreamFailed
 from slipway.runtime.outbound import Deadlines
-from slipway.services.gateway.models import EmbeddingRequest, Embeddings, Headers, WireName
+from slipway.services.gateway.indexes import index_of
+from slipway.services.gateway.models import EmbeddingRequest, Embeddings, Headers, WireName, WrittenBody
 from slipway.services.gateway.token_counts import openai_tokens
 from slipway.services.gateway.upstream import Upstream
 from slipway.services.gateway.wire_errors import json_bytes
@@ -24,22 +25,22 @@ class OpenAIModel:
         self.model_id = model_id
 
     async def complete(
-        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+        self, caller: Caller, body: WrittenBody, headers: Headers, left_s: float | None = None
     ) -> dict[str, Any]:
         """The provider's own answer."""
-        return await self._upstream.post(caller, "/chat/completions", body, self._deadlines.within(left_s))
+        return await self._upstream.post(caller, "/chat/completions", body.content, self._deadlines.within(left_s))
 
     def stream(
-        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+        self, caller: Caller, body: WrittenBody, headers: Headers, left_s: float | None = None
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The provider's chunks."""
-        return self._upstream.events(caller, "/chat/completions", body, self._deadlines.within(left_s))
+        return self._upstream.events(caller, "/chat/completions", body.content, self._deadlines.within(left_s))
 
     def redacted(self, text: str) -> str:
         """Without the provider's key."""
         return self._upstream.redacted(text)
 
-    async def count_tokens(self, caller: Caller, body: dict[str, Any], headers: Headers) -> int | None:
+    async def count_tokens(self, caller: Caller, body: WrittenBody, headers: Headers) -> int | None:
         """None: this API has no such count."""
         return None
 
@@ -52,7 +53,7 @@ class OpenAIModel:
         }
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
-        answer = await self._upstream.post(caller, "/embeddings", body, self._deadlines.within(left_s))
+        answer = await self._upstream.post(caller, "/embeddings", json_bytes(body), self._deadlines.within(left_s))
         items = answer.get("data")
         if not isinstance(items, list) or len(items) != len(request.inputs):
             raise _wrong("with another number of embeddings")
@@ -65,7 +66,8 @@ class OpenAIModel:
                     f"This model's provider does not offer encoding_format {request.encoding!r}: use the other one.",
                     effect_unknown=True,
                 )
-            rows[item.get("index", position)] = json_bytes(item["embedding"])
+            index = index_of(item.get("index"))
+            rows[position if index is None else index] = json_bytes(item["embedding"])
         if sorted(rows) != list(range(len(items))):
             raise _wrong("with embeddings in wrong numbers")
         tokens = openai_tokens(answer.get("usage"))

@@ -35,6 +35,11 @@ class Terms:
     cap_tokens: int | None
     has_money_budget: bool
 
+    @property
+    def has_money_budget_alone(self) -> bool:
+        """Whether there are budgets, and all of them are of money."""
+        return self.has_money_budget and all(budget.unit == "usd_micros" for budget in self.budgets)
+
 
 class Admission:
     """The limits of this gateway."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from slipway.services.gateway.models import InvalidParameter, Price
+from slipway.services.gateway.models import MOST_AMOUNT, MOST_TOKENS, InvalidParameter, Price
 
 Wire = Literal["openai", "anthropic"]
 
@@ -23,6 +23,7 @@ ADDED_TOKENS: Final = 1_000
 UNKNOWN_IMAGE_TOKENS: Final = 50_000  # more than any figure found for one image (ADR 0015)
 # For callers without a budget, where neither the request nor anybody else says: only rate limits count with it.
 UNKNOWN_OUTPUT_TOKENS: Final = 4_096
+MAX_CHOICES: Final = 1_000  # of `n`; OpenAI takes 128
 _MARKS_TOKENS: Final = 8  # begin and end of each text that is embedded, generously
 _WHOLE_CONTEXT: Final = -1
 
@@ -52,19 +53,21 @@ class Bound:
     @property
     def tokens(self) -> int:
         """Input and output."""
-        return self.prompt_tokens + self.completion_tokens
+        return min(self.prompt_tokens + self.completion_tokens, MOST_AMOUNT)
 
     def usd_micros(self, price: Price) -> int:
         """The most that they cost."""
-        return price.bound_usd_micros(self.prompt_tokens, self.completion_tokens)
+        return min(price.bound_usd_micros(self.prompt_tokens, self.completion_tokens), MOST_AMOUNT)
 
 
 def chat_bound(
     wire: Wire, body: Mapping[str, Any], size_bytes: int, facts: ModelFacts, *, cap_tokens: int | None, exact: bool
 ) -> Bound:
-    """The bound of a chat whose raw body has `size_bytes`; `cap_tokens` is what the plan lets one request write.
+    """The bound of a chat with `body`; `cap_tokens` is what the plan lets one request write.
 
-    Raises InvalidParameter for more output than the cap and, when `exact`, for what has no bound.
+    `size_bytes` is the longest that its JSON is, as the caller sent it or as a provider gets it: `1e15` is written
+    again as `1000000000000000.0`. Raises InvalidParameter for figures that mean nothing, for more output than the cap
+    and, when `exact`, for what has no bound.
     """
     if exact:
         _refuse_extras(wire, body)
@@ -83,7 +86,7 @@ def embedding_bound(inputs: Sequence[str], facts: ModelFacts | None = None) -> B
 
 def capped(wire: Wire, body: Mapping[str, Any], cap_tokens: int | None, facts: ModelFacts | None = None) -> int | None:
     """The `max_tokens` to put into the provider's body, when the caller states none and its plan has a cap."""
-    if cap_tokens is None or _stated_tokens(body, exact=False) is not None:
+    if cap_tokens is None or _stated_tokens(body) is not None:
         return None
     return _capped_tokens(cap_tokens, _choices(body) if wire == "openai" else 1, facts or ModelFacts())
 
@@ -95,7 +98,9 @@ def _capped_tokens(cap_tokens: int, choices: int, facts: ModelFacts) -> int:
 
 def _completion_tokens(body: Mapping[str, Any], facts: ModelFacts, cap_tokens: int | None, *, exact: bool) -> int:
     choices = _choices(body) if "n" in body else 1
-    stated = _stated_tokens(body, exact=exact)
+    if cap_tokens is not None and choices > cap_tokens:  # each writes a token at least
+        raise InvalidParameter("n", f"The plan lets one request write {cap_tokens} tokens: ask for fewer choices.")
+    stated = _stated_tokens(body)
     if stated is not None:
         if cap_tokens is not None and stated * choices > cap_tokens:
             raise InvalidParameter(
@@ -121,22 +126,26 @@ def _completion_tokens(body: Mapping[str, Any], facts: ModelFacts, cap_tokens: i
     return each * choices
 
 
-def _stated_tokens(body: Mapping[str, Any], *, exact: bool) -> int | None:
+def _stated_tokens(body: Mapping[str, Any]) -> int | None:
+    """What the caller bounds an answer by. Odd figures are refused without a budget too, or a plan's cap is none."""
     most: int | None = None
     for key in ("max_tokens", "max_completion_tokens"):
         value = body.get(key)
-        if value is None:
-            continue
-        if type(value) is int and value >= 0:
-            most = value if most is None else max(most, value)
-        elif exact:
-            raise InvalidParameter(key, f"{key} must be a whole number, 1 or more.")
+        if value is not None:
+            stated = _figure(key, value, MOST_TOKENS)
+            most = stated if most is None else max(most, stated)
     return most
 
 
 def _choices(body: Mapping[str, Any]) -> int:
     value = body.get("n")
-    return value if type(value) is int and value > 1 else 1
+    return 1 if value is None else _figure("n", value, MAX_CHOICES)
+
+
+def _figure(key: str, value: Any, most: int) -> int:
+    if type(value) is not int or not 1 <= value <= most:
+        raise InvalidParameter(key, f"{key} must be a whole number of 1 or more, {most:,} at most.")
+    return value
 
 
 def _prompt_tokens(body: Mapping[str, Any], size_bytes: int, facts: ModelFacts, *, exact: bool) -> int:
@@ -269,6 +278,10 @@ def _never(value: object) -> str | None:
     return "leave it out." if value not in ({}, [], False) else None
 
 
+def _one(value: object) -> str | None:
+    return None if value == 1 and type(value) is int else "leave it out, or write 1."
+
+
 def _only_text(value: object) -> str | None:
     return None if value == ["text"] else 'leave it out, or write ["text"].'
 
@@ -295,6 +308,15 @@ def _no_compaction(value: object) -> str | None:
     return "leave compaction out: it is written and charged besides max_tokens." if compacts else None
 
 
+# Keys by which OpenRouter and gateways like it choose another model, or another price for it, on either wire.
+_ROUTED: Final[Mapping[str, Callable[[object], str | None]]] = {
+    "models": _never,
+    "route": _never,
+    "preset": _never,
+    "provider": _never,
+    "plugins": _never,
+    "fallbacks": _never,
+}
 # Keys whose value may cost more than tokens at the model's price, each with what to write instead.
 _EXTRAS: Final[Mapping[Wire, Mapping[str, Callable[[object], str | None]]]] = {
     "openai": {
@@ -307,7 +329,8 @@ _EXTRAS: Final[Mapping[Wire, Mapping[str, Callable[[object], str | None]]]] = {
         "prompt_cache_options": _never,
         "speed": _but("standard"),
         "extra_body": _never,
-        "plugins": _never,
+        "best_of": _one,  # all of them are written and charged, one is answered
+        **_ROUTED,
     },
     "anthropic": {
         "service_tier": _but("auto", "standard_only"),
@@ -317,7 +340,7 @@ _EXTRAS: Final[Mapping[Wire, Mapping[str, Callable[[object], str | None]]]] = {
         "speed": _but("standard"),
         "inference_geo": _but("global"),
         "context_management": _no_compaction,
-        "fallbacks": _never,
+        **_ROUTED,
     },
 }
 _EXTRA_KEYS: Final[Mapping[Wire, frozenset[str]]] = {wire: frozenset(rules) for wire, rules in _EXTRAS.items()}

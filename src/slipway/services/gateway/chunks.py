@@ -8,6 +8,7 @@ model has the name it was asked for.
 from collections.abc import Mapping
 from typing import Any
 
+from slipway.services.gateway.indexes import index_of
 from slipway.services.gateway.models import Tokens
 from slipway.services.gateway.token_counts import openai_tokens
 
@@ -60,7 +61,9 @@ class ChunkStream:
         }
 
     def _choice(self, choice: dict[str, Any], position: int) -> None:
-        index = choice.setdefault("index", position)
+        index = index_of(choice.get("index"))
+        if index is None:
+            index = choice["index"] = position
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             delta = choice["delta"] = {}
@@ -91,11 +94,12 @@ class ToolCallIndexes:
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
-        self._by_sent: dict[Any, int] = {}
+        self._by_sent: dict[int | None, int] = {}
         self._count = 0
 
     def index_of(self, call: dict[str, Any]) -> int:
-        call_id, sent = call.get("id"), call.get("index")
+        """The call's index for the caller. Raises UpstreamFailed when what the provider numbers it is no number."""
+        call_id, sent = call.get("id"), index_of(call.get("index"))
         if isinstance(call_id, str) and call_id:
             if call_id not in self._ids:
                 self._ids[call_id] = self._next()

@@ -46,6 +46,11 @@ class ServedModel:
         """Its prices as usage rows keep them."""
         return self.price.text(_NOTHING)
 
+    @cached_property
+    def is_free(self) -> bool:
+        """Whether nothing of it costs anything."""
+        return self.price.is_free
+
     def does(self, kind: Kind) -> bool:
         """Whether it answers requests of `kind` itself."""
         return (self.chat if kind == "chat" else self.embeddings) is not None

@@ -6,12 +6,13 @@ that the HTTP layer sends closes the stream of events, and that closes the provi
 """
 
 from contextlib import aclosing
+from functools import partial
 from typing import Final
 
 from slipway.base.errors import as_ours
 from slipway.runtime.http.problems import log_error
 from slipway.services.gateway.hot_http import Exchange, Handler
-from slipway.services.gateway.models import ChatRequest
+from slipway.services.gateway.models import ChatRequest, Headers
 from slipway.services.gateway.relay import caller_error_event
 from slipway.services.gateway.service import Gateway
 from slipway.services.gateway.wire import chat_request, json_object
@@ -30,9 +31,7 @@ def chat_handler(gateway: Gateway) -> Handler:
     """Answers OpenAI's chat completions."""
 
     async def handle(exchange: Exchange) -> None:
-        content = await exchange.body()
-        request = chat_request(json_object(content), len(content))
-        await _answered(gateway, exchange, request)
+        await _answered(gateway, exchange, await exchange.read(_chat_read))
 
     return handle
 
@@ -41,10 +40,8 @@ def messages_handler(gateway: Gateway) -> Handler:
     """Answers Anthropic's messages."""
 
     async def handle(exchange: Exchange) -> None:
-        content = await exchange.body()
         asked = asked_headers(exchange.scope["headers"])
-        request = anthropic_request(json_object(content), len(content), asked)
-        await _answered(gateway, exchange, request)
+        await _answered(gateway, exchange, await exchange.read(partial(_messages_read, asked=asked)))
 
     return handle
 
@@ -53,14 +50,21 @@ def count_tokens_handler(gateway: Gateway) -> Handler:
     """Answers how many tokens a message would have."""
 
     async def handle(exchange: Exchange) -> None:
-        content = await exchange.body()
         asked = asked_headers(exchange.scope["headers"])
-        request = anthropic_request(json_object(content), len(content), asked, counting=True)
+        request = await exchange.read(partial(_messages_read, asked=asked, counting=True))
         counted, estimated = await gateway.count_tokens(exchange.caller, exchange.terms, exchange.request_id, request)
         note = ((b"x-slipway-estimated", b"true"),) if estimated else ()
         await exchange.answer(b'{"input_tokens":%d}' % counted, note)
 
     return handle
+
+
+def _chat_read(content: bytes) -> ChatRequest:
+    return chat_request(json_object(content), len(content))
+
+
+def _messages_read(content: bytes, *, asked: Headers, counting: bool = False) -> ChatRequest:
+    return anthropic_request(json_object(content), len(content), asked, counting=counting)
 
 
 async def _answered(gateway: Gateway, exchange: Exchange, request: ChatRequest) -> None:

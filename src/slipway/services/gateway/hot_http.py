@@ -6,7 +6,7 @@ logging, no object per header. Order of the path: credential, scope, rate limits
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -22,8 +22,10 @@ from slipway.runtime.http.problems import headers_of, log_error
 from slipway.runtime.http.routes import MAX_BODY_BYTES, body_too_large
 from slipway.services.gateway.admission import Admission, Terms, limit_headers
 from slipway.services.gateway.models import WireName
+from slipway.services.gateway.nesting import LONG_BODY_BYTES
 from slipway.services.gateway.wire_errors import error_body, error_status, json_bytes
 
+Read = TypeVar("Read")
 Headers = Sequence[tuple[bytes, bytes]]
 _JSON: Final = (b"content-type", b"application/json")
 
@@ -71,6 +73,13 @@ class Exchange:
             if not message.get("more_body", False):
                 return b"".join(pieces)
             message = await self._message()
+
+    async def read(self, reader: Callable[[bytes], Read]) -> Read:
+        """What `reader` makes of the whole body; of a long one in a thread, so that others do not wait for it."""
+        content = await self.body()
+        if len(content) > LONG_BODY_BYTES:
+            return await asyncio.to_thread(reader, content)
+        return reader(content)
 
     async def _message(self) -> Message:
         # A timer for each request would cost as much as the rest of this: only a body that is not there yet gets one.

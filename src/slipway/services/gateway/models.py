@@ -8,7 +8,7 @@ field.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from slipway.base.callers import Caller
 from slipway.base.errors import InvalidRequest, NotFound
@@ -23,6 +23,11 @@ Encoding = Literal["float", "base64"]
 Headers = Sequence[tuple[bytes, bytes]]
 CallerWire = Literal["openai", "anthropic"]
 WireName = Literal["openai", "anthropic", "converse"]
+
+# More tokens of a kind than any request means: a caller's figure beyond it is refused, a provider's is cut to it.
+MOST_TOKENS: Final = 10**9
+# The largest amount that every store keeps exactly: PostgreSQL's go on, those of Redis's scripts and of JSON end here.
+MOST_AMOUNT: Final = 2**53 - 1
 
 
 class InvalidParameter(InvalidRequest):
@@ -147,6 +152,14 @@ class ChatRequest:
     stream: bool = False
     include_usage: bool = False
     headers: Headers = ()
+
+
+@dataclass(slots=True)
+class WrittenBody:
+    """A chat as one provider gets it: its keys, and the bytes of them that are sent."""
+
+    fields: dict[str, Any]
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from slipway.services.gateway.models import (
     Opening,
     UsageRow,
     WireName,
+    WrittenBody,
 )
 
 
@@ -33,7 +34,7 @@ class ChatProvider(Protocol):
     def model_id(self) -> str: ...
 
     async def complete(
-        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+        self, caller: Caller, body: WrittenBody, headers: Headers, left_s: float | None = None
     ) -> dict[str, Any]:
         """The whole answer.
 
@@ -43,7 +44,7 @@ class ChatProvider(Protocol):
         ...
 
     def stream(
-        self, caller: Caller, body: dict[str, Any], headers: Headers, left_s: float | None = None
+        self, caller: Caller, body: WrittenBody, headers: Headers, left_s: float | None = None
     ) -> AsyncGenerator[Sequence[dict[str, Any]], None]:
         """The events of an answer, as many at a time as have come.
 
@@ -55,7 +56,7 @@ class ChatProvider(Protocol):
         """A provider's words without this platform's secret in them."""
         ...
 
-    async def count_tokens(self, caller: Caller, body: dict[str, Any], headers: Headers) -> int | None:
+    async def count_tokens(self, caller: Caller, body: WrittenBody, headers: Headers) -> int | None:
         """Tokens of the prompt as the provider counts them before it answers; None when it offers no such count."""
         ...
 

@@ -29,6 +29,7 @@ __all__ = [
     "caller_error_event",
     "error_body",
     "error_status",
+    "neutral",
     "provider_body",
     "stream_relay",
     "with_usage",
@@ -110,15 +111,17 @@ def provider_body(
     *,
     stream: bool,
     max_tokens: int | None,
+    conversation: Conversation | None = None,
 ) -> dict[str, Any]:
     """The body for the provider; raises InvalidParameter naming what cannot be translated.
 
-    `max_tokens` is what the answer is held to when the caller set no bound.
+    `max_tokens` is what the answer is held to when the caller set no bound; `conversation` is what `neutral` made of
+    the body, where it has been read before.
     """
     if request_wire == provider_wire:
         written = {**body, "model": model_id}
     else:
-        written = _written(provider_wire, _read(request_wire, body), model_id)
+        written = _written(provider_wire, conversation or neutral(request_wire, body), model_id)
     if provider_wire == "converse":
         return converse.capped(written, max_tokens)
     capped = written.get("max_tokens") is not None or written.get("max_completion_tokens") is not None
@@ -141,7 +144,8 @@ def _stream_flags(wire: WireName, body: dict[str, Any], *, stream: bool) -> None
         body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
 
 
-def _read(wire: WireName, body: Mapping[str, Any]) -> Conversation:
+def neutral(wire: WireName, body: Mapping[str, Any]) -> Conversation:
+    """A caller's body in the neutral form; raises InvalidParameter naming what has no place in it."""
     assert wire in _CALLERS, "no caller speaks Converse"
     return anthropic_request.request_read(body) if wire == "anthropic" else openai_request.request_read(body)
 

@@ -23,7 +23,7 @@ class OpenAIRelay:
         self._state = ChunkStream(model, include_usage=include_usage)
         self._include_usage = include_usage
         self._redacted = redacted
-        self._finished: dict[Any, bool] = {}
+        self._finished: dict[int, bool] = {}
         self.provider_id: str | None = None
 
     @property

@@ -15,7 +15,8 @@ from slipway.runtime.limits import Limit
 from slipway.services.gateway.account import Account, Books, Demand, bounded
 from slipway.services.gateway.admission import Admission, Terms
 from slipway.services.gateway.attempts import Attempts, Policy
-from slipway.services.gateway.bounds import Bound, capped, chat_bound, embedding_bound
+from slipway.services.gateway.bodies import Bodies, chat_of
+from slipway.services.gateway.bounds import Bound, chat_bound, embedding_bound
 from slipway.services.gateway.directory import Directory, ServedModel
 from slipway.services.gateway.models import (
     ChatRequest,
@@ -25,12 +26,11 @@ from slipway.services.gateway.models import (
     Operation,
     Tokens,
 )
-from slipway.services.gateway.ports import ChatProvider, EmbeddingProvider
+from slipway.services.gateway.ports import EmbeddingProvider
 from slipway.services.gateway.prices import UNPRICED
-from slipway.services.gateway.relay import StreamRelay, answer_for, provider_body, stream_relay, with_usage
+from slipway.services.gateway.relay import StreamRelay, answer_for, stream_relay, with_usage
 from slipway.services.gateway.wire import text_length
 from slipway.services.gateway.wire_anthropic_headers import refuse_betas
-from slipway.services.gateway.wire_anthropic_request import DEFAULT_MAX_TOKENS
 
 _CHARACTERS_PER_TOKEN: Final = 4  # OpenAI's own rule of thumb for English
 _NOTHING: Final = Tokens(0)
@@ -45,7 +45,6 @@ class _Accepted:
     models: Sequence[ServedModel]
     account: Account
     taken: tuple[Limit, ...]
-    cap_tokens: int | None
 
 
 class Gateway:
@@ -61,11 +60,12 @@ class Gateway:
         self, caller: Caller, terms: Terms, request_id: str, request: ChatRequest
     ) -> tuple[dict[str, Any], int]:
         """A whole answer on the caller's wire and its cost in micro-dollars. Raises what the last attempt raised."""
-        accepted = await self._chat_accepted(caller, terms, request_id, request)
+        bodies = Bodies(request, terms.cap_tokens)
+        accepted = await self._chat_accepted(caller, terms, request_id, request, bodies)
 
         async def ask(model: ServedModel, left_s: float | None) -> tuple[dict[str, Any], int]:
-            provider = _chat(model)
-            asked = _body(request, model, accepted.cap_tokens)
+            provider = chat_of(model)
+            asked = await bodies.of(model)
             answer = await provider.complete(caller, asked, request.headers, left_s)
             try:
                 body, counted, provider_id = answer_for(
@@ -88,14 +88,15 @@ class Gateway:
 
         Later it is told within the stream. Closing this early cancels the call at the provider and records it so.
         """
-        accepted = await self._chat_accepted(caller, terms, request_id, request)
+        bodies = Bodies(request, terms.cap_tokens)
+        accepted = await self._chat_accepted(caller, terms, request_id, request, bodies)
         account, attempts = accepted.account, self._attempts(accepted)
         relay: StreamRelay | None = None
         begun = False
         try:
             await attempts.begin()
             while True:
-                model, provider = attempts.model, _chat(attempts.model)
+                model, provider = attempts.model, chat_of(attempts.model)
                 relay = stream_relay(
                     request.wire,
                     provider.wire,
@@ -106,7 +107,7 @@ class Gateway:
                 )
                 take = relay.take
                 try:
-                    body = _body(request, model, accepted.cap_tokens)
+                    body = await bodies.of(model)
                     async with aclosing(provider.stream(caller, body, request.headers, attempts.left_s)) as batches:
                         async for batch in batches:
                             failure: SlipwayError | None = None
@@ -150,7 +151,7 @@ class Gateway:
         """The model that answered, its vectors, prompt tokens and cost in micro-dollars."""
         models = self._affordable(self.directory.candidates(request.model, "embeddings"), terms)
         bounds = [(model, embedding_bound(request.inputs, model.facts)) for model in models]
-        accepted = await self._accepted(caller, terms, request_id, "embeddings", request.model, bounds, None)
+        accepted = await self._accepted(caller, terms, request_id, "embeddings", request.model, bounds)
         estimate = Tokens(max(sum(map(len, request.inputs)) // _CHARACTERS_PER_TOKEN, 1), estimated=True)
 
         async def ask(model: ServedModel, left_s: float | None) -> tuple[str, Embeddings, int, int]:
@@ -167,12 +168,13 @@ class Gateway:
     ) -> tuple[int, bool]:
         """Tokens of a prompt, and whether they are an estimate because the provider offers no count."""
         models = self.directory.candidates(request.model, "chat")
+        bodies = Bodies(request, None)
         bounds = [(model, Bound(0, 0)) for model in models]
-        accepted = await self._accepted(caller, terms, request_id, "messages.count_tokens", request.model, bounds, None)
+        accepted = await self._accepted(caller, terms, request_id, "messages.count_tokens", request.model, bounds)
 
         async def ask(model: ServedModel, _: float | None) -> tuple[int, bool]:
-            provider = _chat(model)
-            counted = await provider.count_tokens(caller, _body(request, model, None), request.headers)
+            provider = chat_of(model)
+            counted = await provider.count_tokens(caller, await bodies.of(model), request.headers)
             accepted.account.answered(model, _NOTHING)
             if counted is None:
                 return _estimated(request, 0).prompt, True
@@ -180,32 +182,33 @@ class Gateway:
 
         return await self._first_that_answers(accepted, ask, lambda: _NOTHING)
 
-    async def _chat_accepted(self, caller: Caller, terms: Terms, request_id: str, request: ChatRequest) -> _Accepted:
+    async def _chat_accepted(
+        self, caller: Caller, terms: Terms, request_id: str, request: ChatRequest, bodies: Bodies
+    ) -> _Accepted:
         models = self._affordable(self.directory.candidates(request.model, "chat"), terms)
         exact = bool(terms.budgets)
         if exact and request.headers:
             for model in models:
-                if _chat(model).wire == request.wire:
+                if chat_of(model).wire == request.wire:
                     refuse_betas(request.headers, model.facts)
+        # What cannot be translated is refused before anything is held. Without a budget the first model's form will do.
+        size_bytes = await bodies.longest_bytes(models if exact else models[:1])
         bounds = [
             (
                 model,
                 chat_bound(
                     request.wire,
                     request.body,
-                    request.size_bytes,
+                    size_bytes,
                     model.facts,
                     cap_tokens=terms.cap_tokens,
-                    exact=exact,
+                    # What costs nothing needs no bound where all budgets are of money.
+                    exact=exact and not (model.is_free and terms.has_money_budget_alone),
                 ),
             )
             for model in models
         ]
-        if request.wire != _chat(models[0]).wire:
-            _body(request, models[0], terms.cap_tokens)  # what cannot be translated is refused before anything is held
-        return await self._accepted(
-            caller, terms, request_id, _OPERATIONS[request.wire], request.model, bounds, terms.cap_tokens
-        )
+        return await self._accepted(caller, terms, request_id, _OPERATIONS[request.wire], request.model, bounds)
 
     def _affordable(self, models: Sequence[ServedModel], terms: Terms) -> Sequence[ServedModel]:
         """Without a price nothing can be held of a budget of money: such a model is refused, and stands in for none."""
@@ -229,7 +232,6 @@ class Gateway:
         operation: Operation,
         asked: str,
         bounds: Sequence[tuple[ServedModel, Bound]],
-        cap_tokens: int | None,
     ) -> _Accepted:
         bounds, taken = await self._with_room(terms, bounds)
         first = bounds[0][0]
@@ -241,7 +243,7 @@ class Gateway:
         except BaseException:
             self.admission.settle(taken, 0)
             raise
-        return _Accepted([model for model, _ in bounds], account, taken, cap_tokens)
+        return _Accepted([model for model, _ in bounds], account, taken)
 
     async def _with_room(
         self, terms: Terms, bounds: Sequence[tuple[ServedModel, Bound]]
@@ -310,22 +312,6 @@ def _taken(
     except SlipwayError as error:
         return b"".join(pieces), error
     return b"".join(pieces), None
-
-
-def _body(request: ChatRequest, model: ServedModel, cap_tokens: int | None) -> dict[str, Any]:
-    provider = _chat(model)
-    if cap_tokens is None and provider.wire == "anthropic" and model.facts.max_output_tokens is not None:
-        # That wire wants a figure also where the caller states none: never more than the bound that is held.
-        cap_tokens = min(DEFAULT_MAX_TOKENS, model.facts.max_output_tokens)
-    most = None if cap_tokens is None else capped(request.wire, request.body, cap_tokens, model.facts)
-    return provider_body(
-        request.wire, provider.wire, request.body, provider.model_id, stream=request.stream, max_tokens=most
-    )
-
-
-def _chat(model: ServedModel) -> ChatProvider:
-    assert model.chat is not None, "the directory only offers models that do the operation"
-    return model.chat
 
 
 def _embeddings(model: ServedModel) -> EmbeddingProvider:

@@ -1,14 +1,14 @@
 """Tokens as each wire's `usage` counts them, read from whatever a provider sends.
 
 Called by relays, answer readers and adapters. A count that is no whole number of 0 or more counts as absent, and
-without the prompt's there is no count at all. OpenAI's prompt includes cached tokens; Anthropic's and Bedrock's input
-excludes them.
+without the prompt's there is no count at all; one that no request means is cut, so that books can hold it. OpenAI's
+prompt includes cached tokens; Anthropic's and Bedrock's input excludes them.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from slipway.services.gateway.models import Tokens
+from slipway.services.gateway.models import MOST_TOKENS, Tokens
 
 
 def openai_tokens(usage: Any) -> Tokens | None:
@@ -98,4 +98,6 @@ def anthropic_usage(tokens: Tokens) -> dict[str, Any]:
 
 def _count(usage: Mapping[str, Any], key: str) -> int | None:
     value = usage.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        return None
+    return min(value, MOST_TOKENS)

@@ -7,7 +7,7 @@ message: a provider's words about our credential are not passed on.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 import orjson
@@ -19,7 +19,6 @@ from slipway.services.gateway.models import Headers
 from slipway.services.gateway.nesting import nests_too_deeply
 from slipway.services.gateway.sse import Events
 from slipway.services.gateway.upstream_errors import answered
-from slipway.services.gateway.wire_errors import json_bytes
 
 MAX_STREAM_BYTES: Final = 256 * 2**20
 _MAX_ERROR_BYTES: Final = 64 * 2**10
@@ -73,23 +72,22 @@ class Upstream:
         return text.replace(key, "…") if key else text
 
     async def post(
-        self, caller: Caller, path: str, body: Mapping[str, Any], deadlines: Deadlines, asked: Headers = ()
+        self, caller: Caller, path: str, content: bytes, deadlines: Deadlines, asked: Headers = ()
     ) -> dict[str, Any]:
-        """The JSON object that the server answers; raises as the providers' port says. `asked` are further headers."""
-        answer = await self._outbound.post(
-            path, self._headers_now(asked), json_bytes(body), deadlines, owner=caller.tenant_id
-        )
+        """The JSON object that the server answers to the JSON in `content`; raises as the providers' port says.
+
+        `asked` are further headers.
+        """
+        answer = await self._outbound.post(path, self._headers_now(asked), content, deadlines, owner=caller.tenant_id)
         if answer.status != 200:
             raise answered(answer.status, answer.headers, answer.body[:_MAX_ERROR_BYTES], self.key)
         return json_object(answer.body)
 
     async def events(
-        self, caller: Caller, path: str, body: Mapping[str, Any], deadlines: Deadlines, asked: Headers = ()
+        self, caller: Caller, path: str, content: bytes, deadlines: Deadlines, asked: Headers = ()
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The JSON objects of a streamed answer, as many at a time as came; ends after `[DONE]` or with the stream."""
-        stream = await self._outbound.stream(
-            path, self._headers_now(asked), json_bytes(body), deadlines, owner=caller.tenant_id
-        )
+        stream = await self._outbound.stream(path, self._headers_now(asked), content, deadlines, owner=caller.tenant_id)
         try:
             if stream.status != 200:
                 text = b""

@@ -19,6 +19,7 @@ from slipway.services.gateway.usage_records import (
     WITHDRAWAL,
     charges_of,
     holds_of,
+    mended,
     spent_of,
     unknown_row,
 )
@@ -53,20 +54,37 @@ async def settle_nothing(holder: str, spent: Mapping[str, int], *, complete: boo
 
 
 async def append_all(store: RowStore, rows: Sequence[bytes]) -> None:
-    """Stores the rows, however long the database is away. One that it refuses goes to the log, whole."""
+    """Stores the rows, however long the database is away.
+
+    One that it refuses is stored as far as it takes it (`mended`), and the log has it whole.
+    """
+    if not rows:
+        return
+    refusal = await _appended(store, rows)
+    if refusal is None:
+        return
+    if len(rows) > 1:
+        middle = len(rows) // 2
+        await append_all(store, rows[:middle])
+        await append_all(store, rows[middle:])
+        return
+    for row in mended(rows[0]):
+        if await _appended(store, [row]) is None:
+            _log.warning("usage row stored as far as the table takes it: %s", rows[0].decode(), exc_info=refusal)
+            return
+    metrics.USAGE_REJECTED.inc()
+    _log.error("usage row not stored: %s", rows[0].decode(), exc_info=refusal)
+
+
+async def _appended(store: RowStore, rows: Sequence[bytes]) -> InvalidRequest | None:
+    """Stores all rows, waiting out whatever passes; what the store says when it will never take one of them."""
     backoff_s = _FIRST_BACKOFF_S
-    while rows:
+    while True:
         try:
             await store.usage_append(rows)
-            return
+            return None
         except InvalidRequest as error:
-            if len(rows) == 1:
-                metrics.USAGE_REJECTED.inc()
-                _log.error("usage row not stored: %s", rows[0].decode(), exc_info=error)
-                return
-            middle = len(rows) // 2
-            await append_all(store, rows[:middle])
-            rows = rows[middle:]
+            return error
         except Exception as error:  # noqa: BLE001 - whatever it is, the rows stay until it has passed
             metrics.USAGE_FAILURES.inc()
             if backoff_s == _FIRST_BACKOFF_S:

@@ -5,59 +5,99 @@ column and passes unread.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
 import orjson
 
-from slipway.services.gateway.models import Booking, Charge, Opening, UsageRow
+from slipway.services.gateway.models import MOST_AMOUNT, Booking, Charge, Opening, UsageRow
 
 OPENING: Final = "O"
 CLOSING: Final = "C"
 WITHDRAWAL: Final = "W"  # of an opening
 SPENT: Final = "L"  # in snapshots: what this process has spent of an account so far
 KILLED: Final = "process_killed"
+_AMOUNTS: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "cost_usd_micros",
+    "reserved_usd_micros",
+    "uncertain_usd_micros",
+    "charged_tokens",
+    "latency_ms",
+)
+_MOST_MS: Final = 2**31 - 1  # of the table's `integer`
+_MOST_CHARACTERS: Final = 500  # of a text in a row that was refused; a model's name or an id has fewer
+_DISPENSABLE: Final = ("key_id", "actor", "error_code", "provider_request_id", "ttft_ms", "booking")
 
 
 def row_json(row: UsageRow) -> bytes:
-    """The row as one flat JSON object without a line feed."""
+    """The row as one flat JSON object without a line feed; no amount in it is above what every store takes."""
     tokens, caller = row.tokens, row.caller
-    return _json(
-        {
-            "tenant_id": caller.tenant_id,
-            "id": row.request_id,
-            "at": row.at,
-            "key_id": caller.key_id,
-            "subject": caller.subject,
-            "actor": caller.actor,
-            "operation": row.operation,
-            "requested_model": row.requested_model,
-            "model": row.model,
-            "provider": row.provider,
-            "prompt_tokens": tokens.prompt,
-            "completion_tokens": tokens.completion,
-            "cache_read_tokens": tokens.cache_read,
-            "cache_write_tokens": tokens.cache_write + tokens.cache_write_1h,
-            "cache_write_1h_tokens": tokens.cache_write_1h,
-            "tokens_estimated": tokens.estimated,
-            "price_version": row.price_version,
-            "price": row.price,
-            "cost_usd_micros": row.cost_usd_micros,
-            "cost_basis": row.cost_basis,
-            "reserved_usd_micros": row.reserved_usd_micros,
-            "uncertain_usd_micros": row.uncertain_usd_micros,
-            "over_bound": row.over_bound,
-            "provider_request_id": row.provider_request_id,
-            "charged_tokens": row.charged_tokens,
-            "latency_ms": row.latency_ms,
-            "ttft_ms": row.ttft_ms,
-            "status": row.status,
-            "error_code": row.error_code,
-            "charges": row.charges,
-            **({} if row.booking is None else {"booking": asdict(row.booking)}),
-        }
-    )
+    fields: dict[str, Any] = {
+        "tenant_id": caller.tenant_id,
+        "id": row.request_id,
+        "at": row.at,
+        "key_id": caller.key_id,
+        "subject": caller.subject,
+        "actor": caller.actor,
+        "operation": row.operation,
+        "requested_model": row.requested_model,
+        "model": row.model,
+        "provider": row.provider,
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.completion,
+        "cache_read_tokens": tokens.cache_read,
+        "cache_write_tokens": tokens.cache_write + tokens.cache_write_1h,
+        "cache_write_1h_tokens": tokens.cache_write_1h,
+        "tokens_estimated": tokens.estimated,
+        "price_version": row.price_version,
+        "price": row.price,
+        "cost_usd_micros": row.cost_usd_micros,
+        "cost_basis": row.cost_basis,
+        "reserved_usd_micros": row.reserved_usd_micros,
+        "uncertain_usd_micros": row.uncertain_usd_micros,
+        "over_bound": row.over_bound,
+        "provider_request_id": row.provider_request_id,
+        "charged_tokens": row.charged_tokens,
+        "latency_ms": row.latency_ms,
+        "ttft_ms": row.ttft_ms,
+        "status": row.status,
+        "error_code": row.error_code,
+        "charges": row.charges,
+        **({} if row.booking is None else {"booking": asdict(row.booking)}),
+    }
+    if max(map(fields.__getitem__, _AMOUNTS)) > MOST_AMOUNT:
+        fields.update({name: min(fields[name], MOST_AMOUNT) for name in _AMOUNTS})
+    return _json(fields)
+
+
+def mended(row: bytes) -> Iterator[bytes]:
+    """What to store of a row that the store refuses: all of it with values that it takes, then only what must be."""
+    try:
+        fields = json.loads(row)  # also what orjson refuses
+    except ValueError:
+        return
+    whole = {name: _storable(name, value) for name, value in fields.items()}
+    yield _json(whole)
+    yield _json({name: value for name, value in whole.items() if name not in _DISPENSABLE})
+
+
+def _storable(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        # PostgreSQL has neither NUL nor half of a surrogate pair.
+        return value.replace("\0", "").encode("utf-8", "replace").decode()[:_MOST_CHARACTERS]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(0, min(value, _MOST_MS if name.endswith("_ms") else MOST_AMOUNT))
+    if isinstance(value, list):
+        return [_storable(name, item) for item in value]
+    if isinstance(value, dict):
+        return {key: _storable(key, item) for key, item in value.items()}
+    return value
 
 
 def opening_json(opening: Opening) -> bytes:

@@ -20,7 +20,15 @@ from slipway.services.gateway.models import (
     InvalidParameter,
     ModelNotFound,
 )
-from slipway.services.gateway.nesting import MAX_LEVELS, nests_too_deeply
+from slipway.services.gateway.nesting import (
+    LONG_BODY_BYTES,
+    MAX_BRACKETS,
+    MAX_ITEMS,
+    MAX_LEVELS,
+    has_too_many_brackets,
+    nests_too_deeply,
+    too_many,
+)
 
 MAX_INPUTS: Final = 2048  # OpenAI's own limit
 DONE: Final = b"data: [DONE]\n\n"
@@ -47,7 +55,12 @@ _decoder: Final = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def json_object(content: bytes) -> dict[str, Any]:
-    """The JSON object in a body; raises InvalidRequest when it is anything else, or nests too deeply."""
+    """The JSON object in a body; raises InvalidRequest when it is anything else, nests too deeply or has too much."""
+    if has_too_many_brackets(content):
+        raise InvalidRequest(
+            f"The body has too many lists and objects: send {MAX_BRACKETS:,} of `[` and `{{` or fewer, those in texts "
+            "included."
+        )
     try:
         body = orjson.loads(content)
     except ValueError as error:
@@ -65,6 +78,11 @@ def _odd_json(content: bytes, refusal: ValueError) -> Any:
         raise InvalidRequest(_TOO_DEEP)
     if b"\\u" not in content:
         raise InvalidRequest(_NOT_JSON)
+    if len(content) > LONG_BODY_BYTES:  # the slow parser would hold the interpreter for seconds
+        raise InvalidRequest(
+            "The body is not valid JSON, or has half of a surrogate pair in a text, which a body of this length may "
+            "not: send whole characters."
+        ) from refusal
     try:
         return _decoder.decode(content.decode("utf-8"))
     except RecursionError:
@@ -82,6 +100,7 @@ def chat_request(body: dict[str, Any], size_bytes: int) -> ChatRequest:
     """A chat request from its body; raises InvalidParameter naming what is wrong."""
     model = _model(body)
     _messages(body.get("messages"))
+    refuse_too_many(body, size_bytes)
     stream = _flag(body, "stream")
     include_usage = False
     options = body.get("stream_options")
@@ -95,6 +114,15 @@ def chat_request(body: dict[str, Any], size_bytes: int) -> ChatRequest:
     if choices is not None and (not isinstance(choices, int) or isinstance(choices, bool) or choices < 1):
         raise InvalidParameter("n", "n must be a whole number of 1 or more.")
     return ChatRequest("openai", model, body, size_bytes, stream, include_usage)
+
+
+def refuse_too_many(body: Mapping[str, Any], size_bytes: int) -> None:
+    """Raises InvalidParameter for a chat of more pieces than can be translated while others wait."""
+    param = too_many(body, size_bytes)
+    if param is not None:
+        raise InvalidParameter(
+            param, f"{param} has too many items: send {MAX_ITEMS:,} messages, parts of messages or tools at most."
+        )
 
 
 def _model(body: Mapping[str, Any]) -> str:

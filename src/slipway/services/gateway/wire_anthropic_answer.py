@@ -28,6 +28,7 @@ from slipway.services.gateway.conversation import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from slipway.services.gateway.indexes import index_of
 from slipway.services.gateway.models import Tokens
 from slipway.services.gateway.token_counts import anthropic_tokens, anthropic_usage
 from slipway.services.gateway.wire_arguments import answered_arguments, is_whole, json_text
@@ -107,7 +108,7 @@ class StreamReader:
     """Takes the events of a stream and gives the deltas they mean."""
 
     def __init__(self) -> None:
-        self._calls: dict[Any, int] = {}
+        self._calls: dict[int | None, int] = {}
         self._usage: dict[str, Any] = {}
 
     def take(self, event: dict[str, Any]) -> list[Delta]:
@@ -115,10 +116,10 @@ class StreamReader:
         kind = event.get("type")
         if kind == "content_block_delta":
             delta = event.get("delta")
-            return self._delta(event.get("index"), delta) if isinstance(delta, dict) else []
+            return self._delta(index_of(event.get("index")), delta) if isinstance(delta, dict) else []
         if kind == "content_block_start":
             block = event.get("content_block")
-            return self._block(event.get("index"), block) if isinstance(block, dict) else []
+            return self._block(index_of(event.get("index")), block) if isinstance(block, dict) else []
         if kind == "message_start":
             message = event.get("message")
             message = message if isinstance(message, dict) else {}
@@ -141,7 +142,7 @@ class StreamReader:
         tokens = anthropic_tokens(self._usage)
         return [] if tokens is None else [Counted(tokens)]
 
-    def _block(self, index: Any, block: dict[str, Any]) -> list[Delta]:
+    def _block(self, index: int | None, block: dict[str, Any]) -> list[Delta]:
         kind = block.get("type")
         if kind == "tool_use":
             call = self._calls[index] = len(self._calls)
@@ -156,7 +157,7 @@ class StreamReader:
             return [ThinkingDelta(text)] if (text := _text(block.get("thinking"))) else []
         return [ThinkingRedacted(_text(block.get("data")))] if kind == "redacted_thinking" else []
 
-    def _delta(self, index: Any, delta: dict[str, Any]) -> list[Delta]:
+    def _delta(self, index: int | None, delta: dict[str, Any]) -> list[Delta]:
         kind = delta.get("type")
         if kind == "text_delta":
             return [TextDelta(text)] if (text := _text(delta.get("text"))) else []

@@ -27,6 +27,7 @@ from slipway.services.gateway.conversation import (
     untranslatable,
 )
 from slipway.services.gateway.models import ChatRequest, Headers, InvalidParameter
+from slipway.services.gateway.wire import refuse_too_many
 from slipway.services.gateway.wire_arguments import arguments_object, json_text
 from slipway.services.gateway.wire_fields import Fields
 
@@ -58,6 +59,7 @@ def anthropic_request(
             raise InvalidParameter(
                 f"messages.{index}.content", f"messages[{index}].content must be a text or a list of blocks."
             )
+    refuse_too_many(body, size_bytes)
     if counting:
         return ChatRequest("anthropic", model, body, size_bytes, headers=headers)
     limit = body.get("max_tokens")

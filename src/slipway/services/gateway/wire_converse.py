@@ -40,6 +40,7 @@ from slipway.services.gateway.conversation import (
     ToolResult,
     untranslatable,
 )
+from slipway.services.gateway.indexes import index_of
 from slipway.services.gateway.token_counts import converse_tokens
 from slipway.services.gateway.wire_arguments import arguments_object, json_text
 
@@ -306,7 +307,7 @@ class StreamReader:
     """Takes decoded events, each under its name, and gives the deltas they mean."""
 
     def __init__(self) -> None:
-        self._calls: dict[Any, int] = {}
+        self._calls: dict[int | None, int] = {}
 
     def take(self, event: dict[str, Any]) -> list[Delta]:
         """The deltas of one event; none for an event that says nothing here."""
@@ -314,9 +315,9 @@ class StreamReader:
             if not isinstance(value, dict):
                 continue
             if name == "contentBlockDelta" and isinstance(delta := value.get("delta"), dict):
-                return self._delta(value.get("contentBlockIndex"), delta)
+                return self._delta(index_of(value.get("contentBlockIndex")), delta)
             if name == "contentBlockStart" and isinstance(start := value.get("start"), dict):
-                return self._start(value.get("contentBlockIndex"), start)
+                return self._start(index_of(value.get("contentBlockIndex")), start)
             if name == "messageStart":
                 return [Started()]
             if name == "messageStop":
@@ -326,14 +327,14 @@ class StreamReader:
                 return [] if tokens is None else [Counted(tokens)]
         return []
 
-    def _start(self, index: Any, start: dict[str, Any]) -> list[Delta]:
+    def _start(self, index: int | None, start: dict[str, Any]) -> list[Delta]:
         call = start.get("toolUse")
         if not isinstance(call, dict):
             return []
         self._calls[index] = len(self._calls)
         return [ToolCallStarted(self._calls[index], _text(call.get("toolUseId")), _text(call.get("name")))]
 
-    def _delta(self, index: Any, delta: dict[str, Any]) -> list[Delta]:
+    def _delta(self, index: int | None, delta: dict[str, Any]) -> list[Delta]:
         if text := _text(delta.get("text")):
             return [TextDelta(text)]
         if isinstance(call := delta.get("toolUse"), dict):

@@ -28,6 +28,7 @@ from slipway.services.gateway.conversation import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from slipway.services.gateway.indexes import index_of
 from slipway.services.gateway.models import Tokens
 from slipway.services.gateway.token_counts import openai_tokens, openai_usage
 from slipway.services.gateway.wire import DONE
@@ -151,7 +152,7 @@ class StreamReader:
         choices = event.get("choices")
         finished: Finished | None = None
         for choice in choices if isinstance(choices, list) else []:
-            if isinstance(choice, dict) and choice.get("index", 0) == 0:
+            if isinstance(choice, dict) and not index_of(choice.get("index")):
                 delta = choice.get("delta")
                 if isinstance(delta, dict):
                     deltas += self._said(delta)

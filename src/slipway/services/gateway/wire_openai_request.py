@@ -196,18 +196,23 @@ def _messages_read(items: list[Fields]) -> tuple[tuple[Text, ...], tuple[Message
     """System messages at the head are the system prompt; the results of one round of calls are one message."""
     system: list[Text] = []
     messages: list[Message] = []
-    after_result = False
+    results: list[Part] = []
     for item in items:
         role = item.need_text("role")
         message = _message_read(item, role)
         item.done()
+        if role == "tool":
+            results += message.parts
+            continue
+        if results:
+            messages.append(Message("user", tuple(results)))
+            results = []
         if message.role == "system" and not messages:
             system += [part for part in message.parts if isinstance(part, Text)]
-        elif role == "tool" and after_result:
-            messages[-1] = Message("user", messages[-1].parts + message.parts)
         else:
             messages.append(message)
-        after_result = role == "tool"
+    if results:
+        messages.append(Message("user", tuple(results)))
     return tuple(system), tuple(messages)
 
 

@@ -153,7 +153,17 @@ def _session_region() -> str | None:
     return region
 
 
+# What the embedded models take at most, so that budgets and plans hold for them as for any other: three quotes of 400
+# characters with their marks, and the word pieces that are read of a text.
+_EMBEDDED_FACTS = {
+    "extractive": ModelFacts(max_output_tokens=4_096),
+    "minilm": ModelFacts(context_tokens=256),
+}
+
+
 def _facts(model: Model) -> ModelFacts:
+    if model.provider in _EMBEDDED_FACTS:
+        return _EMBEDDED_FACTS[model.provider]
     known = facts_of(model.provider, model.id or "")
 
     def first(name: str) -> int | None:
