@@ -19,6 +19,7 @@ from typing import Final
 from slipway.base.clock import Clock
 from slipway.base.errors import BudgetExceeded, Conflict, SlipwayError, Unavailable
 from slipway.base.ids import new_id
+from slipway.runtime.deadline import within
 from slipway.services.gateway.lease_models import Account, Ask, Settling, State
 from slipway.services.gateway.lease_ports import LeaseStore
 
@@ -246,8 +247,7 @@ class Escrow:
     async def _look(self) -> None:
         """When the store has lost its memory it learns again what is held, all of it."""
         try:
-            async with asyncio.timeout(_SYNC_TIMEOUT_S):
-                epoch = await self._store.lease_epoch()
+            epoch = await within(_SYNC_TIMEOUT_S, self._store.lease_epoch())
         except (SlipwayError, TimeoutError):
             return
         if self._epoch is not None and epoch != self._epoch:
@@ -289,8 +289,7 @@ class Escrow:
         ask = self._ask(lease)
         sent_s = self._monotonic_s()
         try:
-            async with asyncio.timeout(_SYNC_TIMEOUT_S):
-                state = await self._store.lease_sync(ask)
+            state = await within(_SYNC_TIMEOUT_S, self._store.lease_sync(ask))
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
             if not isinstance(error, SlipwayError | TimeoutError):
                 _log.error("a sync of %s failed: %s", lease.account.key, error, exc_info=error)
@@ -403,7 +402,9 @@ class Escrow:
                     lost = await self._store.lease_close(lease.account, lease.holder, lease.spent)
                     if lost:
                         self._hooks.found(lease.account, lease.holder, lost)
-        except (SlipwayError, TimeoutError):
+        except Exception as error:  # noqa: BLE001 - the journal has what was spent, and a stop must not end here
+            if not isinstance(error, SlipwayError | TimeoutError):
+                _log.error("the lease of %s is not closed: %s", lease.account.key, error, exc_info=error)
             return False
         return True
 
@@ -415,12 +416,19 @@ class Escrow:
         return max((account.resets_at - self._clock.now()).total_seconds(), 1.0)
 
 
+def _dollars(usd_micros: int) -> str:
+    """`$1,200.00`, and `$0.003` for less than cents tell."""
+    whole = f"{usd_micros / 1_000_000:,.6f}".rstrip("0")
+    cents = f"{usd_micros / 1_000_000:,.2f}"
+    return "$" + (whole if len(whole) > len(cents) else cents)
+
+
 def _exceeded(account: Account, retry_after_s: float, *, whole: bool = False) -> BudgetExceeded:
     """Names whose budget of what it is, its limit, and when it returns."""
     owner = {"tenant": "this tenant", "key": "this key"}.get(account.key.partition(":")[0], "this caller")
     what, limit = "token", f"{account.limit:,} tokens"
     if account.unit == "usd_micros":
-        what, limit = "money", f"${account.limit / 1_000_000:,.2f}"
+        what, limit = "money", _dollars(account.limit)
     returns = f"{account.resets_at:%Y-%m-%d %H:%M} UTC"
     if whole:
         sentence = f"This request could use more than the whole {what} budget of {owner}, {limit}: ask for less."

@@ -17,6 +17,7 @@ from slipway.base.callers import Caller
 from slipway.base.errors import InvalidRequest, Misconfigured, NotFound, SlipwayError, Unavailable
 from slipway.manifest.fields import nearest
 from slipway.manifest.sections.plans import Plan
+from slipway.runtime.deadline import within
 
 _log = logging.getLogger(__name__)
 
@@ -150,8 +151,7 @@ class PlanBook:
 
     async def _load(self, caller: Caller) -> None:
         try:
-            async with asyncio.timeout(_DEADLINE_S):
-                rows = await self._store.assignment_list(caller)
+            rows = await within(_DEADLINE_S, self._store.assignment_list(caller))
         except TimeoutError as error:
             raise Unavailable("The store of plans does not answer: try again.", retry_after_s=1) from error
         if caller.tenant_id not in self._tenants:
@@ -177,8 +177,7 @@ class PlanBook:
     async def poll(self) -> None:
         """Asks for changes once; raises Unavailable when the database does not answer within 2 s."""
         try:
-            async with asyncio.timeout(_DEADLINE_S):
-                now, changed = await self._store.assignment_changes(self._since)
+            now, changed = await within(_DEADLINE_S, self._store.assignment_changes(self._since))
         except TimeoutError as error:
             raise Unavailable("The store of plans does not answer: try again.") from error
         self._apply(changed)
