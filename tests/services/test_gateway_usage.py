@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from slipway.base.ids import new_id
 from slipway.runtime.database import Database
 from slipway.services.gateway.adapter_postgres import PostgresUsage
 from slipway.services.gateway.models import Tokens, UsageRow
+from slipway.services.gateway.usage_delivery import append_all
 from slipway.services.gateway.usage_records import row_json
 from tests.services.gateway_serving import Served, credential, served_app, served_gateway, usage_rows
 from tests.services.provider_simulator import Simulator
@@ -179,6 +181,24 @@ async def test_a_row_written_twice_is_kept_once(database: Database, new_caller):
     await store.usage_append([row_json(first), row_json(row(new_caller()))])
     report = await store.usage_list(caller, after=None, before=None, model=None, key_id=None, cursor=None, limit=10)
     assert report.totals.requests == 2
+
+
+@pytest.mark.anyio
+async def test_a_row_that_the_table_refuses_is_kept_as_far_as_it_takes_it(database: Database, new_caller):
+    caller = new_caller()
+    store, odd = PostgresUsage(database), json.loads(row_json(row(caller)))
+    odd |= {
+        "requested_model": "a\0b\ud800",
+        "provider_request_id": "\0" * 9,
+        "reserved_usd_micros": 2**63,
+        "latency_ms": 2**40,
+    }
+    others = [row_json(row(caller)) for _ in range(3)]
+    await append_all(store, [others[0], json.dumps(odd).encode(), *others[1:]])
+    listed = await store.usage_list(caller, after=None, before=None, model=None, key_id=None, cursor=None, limit=10)
+    assert listed.totals.requests == 4
+    kept = next(item for item in listed.items if item.request_id == odd["id"])
+    assert (kept.requested_model, kept.reserved_usd_micros, kept.latency_ms) == ("ab?", 2**53 - 1, 2**31 - 1)
 
 
 @pytest.mark.anyio

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from slipway.base.errors import DeadlineExceeded
 from slipway.runtime.outbound import Bounds, Deadlines, Outbound, client
 from slipway.services.gateway.adapter_anthropic import AnthropicModel
 from slipway.services.gateway.adapter_openai import OpenAIModel
+from slipway.services.gateway.models import WrittenBody
 from slipway.services.gateway.upstream import Upstream, bearer, named
 from tests.services.gateway_serving import Served, credential, secret, served_app, served_gateway, usage_rows
 from tests.services.provider_simulator import Simulator
@@ -148,9 +150,10 @@ async def test_a_further_attempt_has_no_longer_than_is_left(anthropic, callers, 
         upstream = Upstream(Outbound(url + path), api_key_env="UPSTREAM_KEY", secret=secret, credential=credential_as)
         model = adapter(upstream, "silent", Deadlines())
         body = {"model": "silent", **ASKED}
+        asked, streamed = (WrittenBody(each, json.dumps(each).encode()) for each in (body, {**body, "stream": True}))
         async with asyncio.timeout(3):
             with pytest.raises(DeadlineExceeded):
-                await model.complete(callers[0], body, (), 0.1)
+                await model.complete(callers[0], asked, (), 0.1)
             with pytest.raises(DeadlineExceeded):
-                await anext(model.stream(callers[0], {**body, "stream": True}, (), 0.1))
+                await anext(model.stream(callers[0], streamed, (), 0.1))
         await upstream.close()

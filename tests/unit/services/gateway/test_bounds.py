@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from slipway.services.gateway.bounds import (
     ADDED_TOKENS,
+    MAX_CHOICES,
     UNKNOWN_IMAGE_TOKENS,
     UNKNOWN_OUTPUT_TOKENS,
     Bound,
@@ -20,7 +21,7 @@ from slipway.services.gateway.bounds import (
     embedding_bound,
 )
 from slipway.services.gateway.minilm import MiniLM
-from slipway.services.gateway.models import InvalidParameter, Price, Tokens
+from slipway.services.gateway.models import MOST_AMOUNT, MOST_TOKENS, InvalidParameter, Price, Tokens
 
 KNOWN = ModelFacts(context_tokens=200_000, max_output_tokens=8_000, image_tokens=1_500)
 NOTHING = ModelFacts()
@@ -194,13 +195,39 @@ def test_without_any_bound_of_the_output_a_caller_with_a_budget_is_refused() -> 
     with pytest.raises(InvalidParameter, match="state max_tokens") as refused:
         bound({"messages": HELLO}, exact=True)
     assert refused.value.param == "max_tokens"
-    with pytest.raises(InvalidParameter, match="max_tokens must be a whole number"):
-        bound({"messages": HELLO, "max_tokens": "many"}, exact=True)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("wire", ["openai", "anthropic"])
+@pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens", "n"])
+@pytest.mark.parametrize("value", [0, -5, 60.0, "60", True, [], 10**18, 2**62, 2**63 - 1])
+def test_a_figure_that_means_nothing_is_refused_by_name(wire: Wire, key: str, value: Any, exact: bool) -> None:
+    body = {"messages": HELLO, "max_tokens": 5, key: value}
+    for cap in (None, 50):
+        with pytest.raises(InvalidParameter, match=f"{key} must be a whole number") as refused:
+            bound(body, KNOWN, wire=wire, cap=cap, exact=exact)
+        assert refused.value.param == key
+
+
+def test_the_largest_bound_is_one_that_the_books_hold() -> None:
+    facts = ModelFacts(context_tokens=10**18)
+    most = bound({"previous_response_id": "x", "max_tokens": MOST_TOKENS, "n": MAX_CHOICES}, facts)
+    assert most.tokens <= MOST_AMOUNT
+    assert most.usd_micros(Price(10**9, 10**9)) <= MOST_AMOUNT
+
+
+def test_more_choices_than_tokens_are_refused_since_each_writes_one() -> None:
+    with pytest.raises(InvalidParameter, match="fewer choices") as refused:
+        bound({"messages": HELLO, "n": 100}, KNOWN, cap=50)
+    assert refused.value.param == "n"
 
 
 @pytest.mark.parametrize(
     ("wire", "key", "value"),
     [
+        *((wire, key, ["x"]) for wire in ("openai", "anthropic") for key in ("models", "route", "preset", "provider")),
+        ("openai", "best_of", 50),
+        ("openai", "best_of", True),
         ("openai", "service_tier", "priority"),
         ("openai", "service_tier", "fast"),
         ("openai", "web_search_options", {}),
@@ -247,7 +274,7 @@ def test_what_changes_nothing_is_let_through(wire: Wire, more: dict[str, Any]) -
     [
         {"messages": None, "max_tokens": 1},
         {"messages": [None, "x", {"content": [None, 7, {"type": None}]}], "max_tokens": 1},
-        {"messages": HELLO, "max_tokens": True, "n": "many", "tools": "all"},
+        {"messages": HELLO, "tools": "all"},
         {"messages": [{"content": [{"type": "image_url", "image_url": 7}, {"type": "image", "source": []}]}]},
         {"messages": [{"content": [{"type": "document", "source": None}, {"type": "tool_result", "content": "x"}]}]},
     ],
