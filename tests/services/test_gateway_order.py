@@ -157,6 +157,9 @@ async def test_each_stage_refuses_before_the_next_is_asked(
         async def asked(by: httpx.AsyncClient, status: int, **request: Any) -> dict[str, Any]:
             answer = await by.post("/v1/chat/completions", **request)
             assert answer.status_code == status, answer.text
+            if status == 429:  # who is refused is told what is left as well
+                assert (answer.headers["x-ratelimit-limit-requests"], answer.headers["retry-after"]) == ("1", "1")
+                assert answer.headers["x-ratelimit-remaining-requests"] == "0"
             error: dict[str, Any] = answer.json()["error"]
             return error
 

@@ -68,7 +68,7 @@ COMPONENTS: Final[tuple[Component, ...]] = (
     Component(
         Need.GATEWAY,
         "models behind one OpenAI-compatible API: limits, plans, usage",
-        routes=("/v1/chat/completions", "/v1/embeddings", "/v1/models*", "/v1/usage", "/v1/plans*"),
+        routes=("/v1/chat/completions", "/v1/messages*", "/v1/embeddings", "/v1/models*", "/v1/usage*", "/v1/plans*"),
         needs=(Need.POSTGRES, Need.MODELS),
         uses=(Need.REDIS,),
     ),

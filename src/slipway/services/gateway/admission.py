@@ -53,9 +53,9 @@ class Admission:
         self._giving_back: set[asyncio.Task[None]] = set()
 
     async def enter(self, caller: Caller) -> tuple[Terms, Verdict]:
-        """The caller's terms, once its rates allow another request.
+        """The caller's terms, and whether its rates allow another request (`refused` is the error when they do not).
 
-        Raises LimitExceeded, Unavailable when its plan cannot be read, and what an unknown plan raises.
+        Raises Unavailable when its plan cannot be read, and what an unknown plan raises.
         """
         plans = self._plans.plans_of(caller)
         if plans is None:
@@ -65,10 +65,7 @@ class Admission:
         terms = self._terms.get((caller.tenant_id, caller.key_id))
         if terms is None or terms.plans is not plans or self._clock.now() >= terms.until:
             terms = self._made(caller, plans)
-        verdict = await self._limiter.acquire(terms.limits)
-        if not verdict.allowed:
-            raise refused(verdict)
-        return terms, verdict
+        return terms, await self._limiter.acquire(terms.limits)
 
     async def model(
         self, terms: Terms, limit: Limit | None, tokens: int, *, is_last: bool = True

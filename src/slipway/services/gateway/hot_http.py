@@ -20,7 +20,7 @@ from slipway.runtime.http.cancellation import BODY_PAUSE_S
 from slipway.runtime.http.credentials import credential_of
 from slipway.runtime.http.problems import headers_of, log_error
 from slipway.runtime.http.routes import MAX_BODY_BYTES, body_too_large
-from slipway.services.gateway.admission import Admission, Terms, limit_headers
+from slipway.services.gateway.admission import Admission, Terms, limit_headers, refused
 from slipway.services.gateway.models import WireName
 from slipway.services.gateway.nesting import LONG_BODY_BYTES
 from slipway.services.gateway.wire_errors import error_body, error_status, json_bytes
@@ -149,6 +149,8 @@ class Door:
                 if limited:
                     exchange.terms, verdict = await enter(caller)
                     exchange.limits = limit_headers(wire, exchange.terms, verdict, now())
+                    if not verdict.allowed:
+                        raise refused(verdict)
                 await handle(exchange)
             except Exception as error:
                 if exchange.started:
