@@ -71,12 +71,13 @@ _LIST = (
     " AND (%(cursor_at)s::timestamptz IS NULL OR (at, id) < (%(cursor_at)s, %(cursor_id)s))"
     " ORDER BY at DESC, id DESC LIMIT %(limit)s"
 )
+# Sums of bigint are numeric: no rows, however absurd, are too much for it.
 _SUMS: LiteralString = (
-    "count(*) AS requests, coalesce(sum(prompt_tokens), 0)::bigint AS prompt_tokens,"
-    " coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,"
-    " coalesce(sum(cache_read_tokens), 0)::bigint AS cache_read_tokens,"
-    " coalesce(sum(cache_write_tokens), 0)::bigint AS cache_write_tokens,"
-    " coalesce(sum(cost_usd_micros), 0)::bigint AS cost_usd_micros"
+    "count(*) AS requests, coalesce(sum(prompt_tokens), 0) AS prompt_tokens,"
+    " coalesce(sum(completion_tokens), 0) AS completion_tokens,"
+    " coalesce(sum(cache_read_tokens), 0) AS cache_read_tokens,"
+    " coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens,"
+    " coalesce(sum(cost_usd_micros), 0) AS cost_usd_micros"
 )
 _TOTALS = f"SELECT {_SUMS} FROM usage_row WHERE {_FILTER}"
 _GROUPS_AT_MOST: Final = 10_000
@@ -118,7 +119,7 @@ class PostgresUsage:
         owner_caller = Caller(account.tenant_id, "budgets", frozenset())
         async with self._database.transaction(owner_caller) as connection:
             cursor = await connection.execute(
-                f"SELECT coalesce(sum({column}), 0)::bigint AS spent FROM usage_row WHERE tenant_id = %(tenant)s"
+                f"SELECT coalesce(sum({column}), 0) AS spent FROM usage_row WHERE tenant_id = %(tenant)s"
                 " AND at >= %(began)s AND at < %(ended)s AND (%(key_id)s::text IS NULL OR key_id = %(key_id)s)",
                 {"tenant": account.tenant_id, "began": began, "ended": account.resets_at, "key_id": key_id},
             )

@@ -136,7 +136,7 @@ class PostgresLeases:
             caller,
             "SELECT coalesce(json_agg(found), '[]') AS found FROM ("
             "SELECT account_key, amount_limit AS limit, taken, coalesce((SELECT sum(spent) FROM lease"
-            " WHERE lease.tenant_id = budget.tenant_id AND lease.account_key = budget.account_key), 0)::bigint AS spent"
+            " WHERE lease.tenant_id = budget.tenant_id AND lease.account_key = budget.account_key), 0) AS spent"
             " FROM budget WHERE tenant_id = %(tenant)s AND account_key = ANY(%(keys)s) ORDER BY account_key) found",
             {"keys": list(account_keys)},
         ) as (_, row):

@@ -49,6 +49,9 @@ class Bodies:
         Models of one wire get the same prompt, so one of each is measured. Raises InvalidParameter when the first
         cannot be asked; what stands in for it and cannot is never sent anything.
         """
+        if len(models) == 1:  # most requests
+            written = await self.of(models[0])
+            return max(self._request.size_bytes, len(written.content))
         longest = self._request.size_bytes
         measured: set[WireName] = set()
         for model in models:
@@ -67,15 +70,16 @@ class Bodies:
 
     def _write(self, model: ServedModel) -> WrittenBody:
         request, provider, cap_tokens = self._request, chat_of(model), self._cap_tokens
-        if cap_tokens is None and provider.wire == "anthropic" and model.facts.max_output_tokens is not None:
+        wire = provider.wire
+        if cap_tokens is None and wire == "anthropic" and model.facts.max_output_tokens is not None:
             # That wire wants a figure also where the caller states none: never more than the bound that is held.
             cap_tokens = min(DEFAULT_MAX_TOKENS, model.facts.max_output_tokens)
         most = None if cap_tokens is None else capped(request.wire, request.body, cap_tokens, model.facts)
-        if self._conversation is None and provider.wire != request.wire:
+        if wire != request.wire and self._conversation is None:
             self._conversation = neutral(request.wire, request.body)
         fields = provider_body(
             request.wire,
-            provider.wire,
+            wire,
             request.body,
             provider.model_id,
             stream=request.stream,

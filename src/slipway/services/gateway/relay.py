@@ -20,7 +20,7 @@ from slipway.services.gateway.models import Tokens, WireName
 from slipway.services.gateway.relay_anthropic import AnthropicRelay
 from slipway.services.gateway.relay_openai import OpenAIRelay
 from slipway.services.gateway.relay_translating import Reader, TranslatingRelay, Writer
-from slipway.services.gateway.token_counts import anthropic_tokens, anthropic_usage, openai_tokens
+from slipway.services.gateway.token_counts import anthropic_tokens, anthropic_usage, openai_tokens, provider_id
 from slipway.services.gateway.wire_errors import Redact, error_body, error_status, json_bytes, named_event
 
 __all__ = [
@@ -178,7 +178,7 @@ def answer_for(
             request_id=request_id,
             created=created if isinstance(created, int) else int(time.time()),
         )
-    return written, answer.tokens, answer.id
+    return written, answer.tokens, provider_id(answer.id)
 
 
 def caller_error_event(wire: WireName, error: SlipwayError, request_id: str) -> bytes:
@@ -199,8 +199,7 @@ def _renamed(wire: WireName, body: dict[str, Any], model: str) -> tuple[dict[str
     if not isinstance(parts, list) or (not parts and wire == "openai"):
         raise UpstreamFailed("The model's provider answered with something that is no answer.")
     body["model"] = model
-    provider_id = body.get("id")
-    return body, tokens(body.get("usage")), provider_id if isinstance(provider_id, str) and provider_id else None
+    return body, tokens(body.get("usage")), provider_id(body.get("id"))
 
 
 def with_usage(caller_wire: WireName, body: dict[str, Any], tokens: Tokens, cost_usd_micros: int) -> dict[str, Any]:

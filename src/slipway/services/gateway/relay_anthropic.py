@@ -8,7 +8,7 @@ from typing import Any
 
 from slipway.base.errors import SlipwayError
 from slipway.services.gateway.models import Tokens
-from slipway.services.gateway.token_counts import anthropic_tokens
+from slipway.services.gateway.token_counts import anthropic_tokens, provider_id
 from slipway.services.gateway.wire_errors import Redact, error_body, failed_upstream, named_event
 
 _TEXTS = ("text", "thinking", "partial_json")
@@ -66,8 +66,7 @@ class AnthropicRelay:
         if not isinstance(message, dict):
             return
         message["model"] = self._model
-        if isinstance(message.get("id"), str):
-            self.provider_id = message["id"]
+        self.provider_id = provider_id(message.get("id"))
         self._count(message.get("usage"))
 
     def _hold(self, event: dict[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ import orjson
 from slipway.base.errors import SlipwayError
 from slipway.services.gateway.chunks import ChunkStream
 from slipway.services.gateway.models import Tokens
+from slipway.services.gateway.token_counts import provider_id
 from slipway.services.gateway.wire import DONE, dumped
 from slipway.services.gateway.wire import error_body as openai_error_body
 from slipway.services.gateway.wire_errors import Redact, failed_upstream, json_bytes
@@ -48,8 +49,8 @@ class OpenAIRelay:
         chunk = self._state.take(event)
         if chunk is None:
             return b""
-        if self.provider_id is None and isinstance(event.get("id"), str):
-            self.provider_id = event["id"] or None
+        if self.provider_id is None:
+            self.provider_id = provider_id(event.get("id"))
         for choice in chunk["choices"]:
             if isinstance(choice, dict):
                 index = choice["index"]

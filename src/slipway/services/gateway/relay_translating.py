@@ -17,6 +17,7 @@ from slipway.services.gateway.conversation import (
     ToolCallDelta,
 )
 from slipway.services.gateway.models import Tokens, WireName
+from slipway.services.gateway.token_counts import provider_id
 from slipway.services.gateway.wire_errors import Redact, error_body, failed_upstream, json_bytes, named_event
 
 _FAILURES = (
@@ -92,7 +93,7 @@ class TranslatingRelay:
         elif isinstance(delta, Finished):
             self.finished = True
         elif isinstance(delta, Started):
-            self.provider_id = delta.id
+            self.provider_id = provider_id(delta.id)
 
 
 def _error_in(event: dict[str, Any]) -> Any:

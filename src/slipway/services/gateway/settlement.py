@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from slipway.base.callers import Caller
 from slipway.base.clock import Clock
-from slipway.base.errors import SlipwayError, defect
+from slipway.base.errors import SlipwayError, Unavailable, defect
 from slipway.services.gateway.admission import month_end
 from slipway.services.gateway.lease_models import Account, LostLease, Unit, lost_row_ids
 from slipway.services.gateway.lease_ports import LeaseStore
@@ -23,6 +23,7 @@ from slipway.services.gateway.usage_records import row_json
 
 LOST_AFTER_S: Final = 900.0  # time for a restart to bring the journal back; until then the rest stays taken anyway
 _EVERY_S: Final = 15.0
+_AT_ONCE: Final = 8  # leases that are closed side by side; arbitrary, fewer than connections to a store
 _UNITS: Final[Mapping[str, Unit]] = {"usd_micros": "usd_micros", "tokens": "tokens"}
 _log = logging.getLogger(__name__)
 
@@ -55,14 +56,31 @@ class Settlement:
     async def settle_dead(self, holder: str, spent: Mapping[str, int], *, complete: bool) -> None:
         """Ends the leases of `holder` at what its journal says was spent; without a complete one they stay taken.
 
-        Raises Unavailable when it cannot be done now.
+        An account that cannot be settled holds up no other. Raises Unavailable, at the end, for those that are left.
         """
         if not complete:
             _log.error("the journal of %s is not complete: what it held of budgets will be booked as lost", holder)
             return
-        for key, amount in spent.items():
-            if times := await self._leases.lease_close(account_of(key), holder, amount):
-                await self._rows.lost_remove(lost_row_ids(key, holder, times))
+        places = asyncio.Semaphore(_AT_ONCE)
+        failures = await asyncio.gather(
+            *(self._settle(places, key, holder, amount) for key, amount in spent.items()),
+        )
+        failed = [failure for failure in failures if failure is not None]
+        if failed:
+            raise Unavailable(
+                f"{len(failed)} of {len(failures)} budgets of {holder} are not settled.", detail=str(failed[0])
+            ) from failed[0]
+
+    async def _settle(self, places: asyncio.Semaphore, key: str, holder: str, amount: int) -> Exception | None:
+        """What went wrong, whatever it was."""
+        try:
+            async with places:
+                if times := await self._leases.lease_close(account_of(key), holder, amount):
+                    await self._rows.lost_remove(lost_row_ids(key, holder, times))
+        except Exception as error:  # noqa: BLE001 - one account must not keep those of other tenants taken
+            _log.error("budget %s of %s is not settled: %s", key, holder, error)
+            return error
+        return None
 
     async def run(self) -> None:
         """Looks for silent holders, for as long as the process lives."""

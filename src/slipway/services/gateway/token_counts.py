@@ -1,4 +1,4 @@
-"""Tokens as each wire's `usage` counts them, read from whatever a provider sends.
+"""Tokens as each wire's `usage` counts them, and a provider's id of an answer, read from whatever it sends.
 
 Called by relays, answer readers and adapters. A count that is no whole number of 0 or more counts as absent, and
 without the prompt's there is no count at all; one that no request means is cut, so that books can hold it. OpenAI's
@@ -6,9 +6,21 @@ prompt includes cached tokens; Anthropic's and Bedrock's input excludes them.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from slipway.services.gateway.models import MOST_TOKENS, Tokens
+
+_ID_CHARACTERS: Final = 200  # arbitrary; OpenAI's have 40
+
+
+def provider_id(value: Any) -> str | None:
+    """A provider's own id of an answer as a row keeps it: printable ASCII, 200 characters at most; None for nothing."""
+    if not isinstance(value, str):
+        return None
+    kept = value[:_ID_CHARACTERS]
+    if not kept.isascii() or not kept.isprintable():
+        kept = "".join(character for character in kept if character.isascii() and character.isprintable())
+    return kept or None
 
 
 def openai_tokens(usage: Any) -> Tokens | None:

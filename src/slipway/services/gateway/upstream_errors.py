@@ -1,7 +1,7 @@
 """What a provider's failures are in our errors: the status keeps its class, our key never leaves.
 
 A refusal of the request itself carries the provider's own sentence, since only it says what to change; a refusal of
-*our* credential says nothing, since providers repeat a part of the key in it.
+*our* credential says nothing, since providers repeat a part of the key in it, and one of their limits is in our words.
 """
 
 import json
@@ -34,12 +34,9 @@ def answered(status: int, headers: Headers, content: bytes, key: str | None) -> 
     message, detail = _message(content, key), f"the provider answered {status}"
     retry_after_s = _retry_after_s(headers)
     if status == 429:
-        return LimitExceeded(
-            "The model's provider allows no more requests for now" + (f": {message}" if message else "."),
-            detail=detail,
-            retry_after_s=1.0 if retry_after_s is None and not _quota(content) else retry_after_s,
-            retryable=not _quota(content),
-        )
+        if _quota(content):
+            return limited(f"{detail}: {message}", retry_after_s=retry_after_s, retryable=False)
+        return limited(f"{detail}: {message}", retry_after_s=1.0 if retry_after_s is None else retry_after_s)
     if status == 413:
         return TooLarge(message or "The request is too large for the model's provider.", detail=detail)
     if status in (400, 409, 415, 422):
@@ -66,11 +63,20 @@ def answered(status: int, headers: Headers, content: bytes, key: str | None) -> 
     )
 
 
+def limited(detail: str, *, retry_after_s: float | None, retryable: bool = True) -> LimitExceeded:
+    """A provider's limit, in our words: its own name the operator's account and organisation there."""
+    public = "The model's provider allows this platform no more requests for now"
+    if not retryable:
+        public = "What this platform may use of the model's provider is used up"
+    when = "." if retry_after_s is None else f": try again in {retry_after_s:.3g} s."
+    return LimitExceeded(public + when, detail=detail, retry_after_s=retry_after_s, retryable=retryable)
+
+
 def event_failed(kind: str, payload: bytes) -> SlipwayError:
     """The error that a frame of a Bedrock stream stands for; `kind` is its exception's name."""
     message = _message(payload, None) or "The model's provider failed while it answered."
     if kind == "throttlingException":
-        return LimitExceeded(message, detail=kind, retry_after_s=1.0)
+        return limited(f"{kind}: {message}", retry_after_s=1.0)
     if kind == "validationException":
         return InvalidRequest(message, detail=kind)
     if kind == "serviceUnavailableException":

@@ -48,4 +48,6 @@ def _lines(rows: Iterable[Iterable[Any]]) -> str:
 def _cell(value: Any) -> Any:
     if hasattr(value, "isoformat"):
         return value.isoformat()
+    if isinstance(value, bool):
+        return "true" if value else "false"  # as JSON has it: Python's own words mean nothing to others
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

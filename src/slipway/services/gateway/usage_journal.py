@@ -18,7 +18,7 @@ from slipway.runtime.journal import Journal, Orphan, Reader, SnapshotRecord, Syn
 from slipway.runtime.journal.writer import MAX_BYTES, SEGMENT_BYTES
 from slipway.services.gateway import metrics
 from slipway.services.gateway.models import Charge, Opening, UsageRow
-from slipway.services.gateway.usage_delivery import BATCH, RowStore, SettleDead, append_all, recover, settle_nothing
+from slipway.services.gateway.usage_delivery import BATCH, RowStore, SettleDead, append_all, settle_nothing
 from slipway.services.gateway.usage_records import (
     CLOSING,
     OPENING,
@@ -28,6 +28,7 @@ from slipway.services.gateway.usage_records import (
     row_json,
     spent_json,
 )
+from slipway.services.gateway.usage_recovery import Recovery
 
 _READ: Final = 250  # records read at a time: the event loop is held for half a millisecond
 _GATHER_S: Final = 0.1  # a pause before each write: one transaction for a burst
@@ -55,6 +56,7 @@ class UsageJournal:
         self._filled = asyncio.Event()
         self._delivering = asyncio.Lock()
         self._batch: list[bytes] = []
+        self._recovery = Recovery(store)
         self._reader = Reader(journal.folder, end=lambda: journal.position, kinds=CLOSING)
 
     @classmethod
@@ -212,7 +214,7 @@ class UsageJournal:
     async def _settled(self) -> bool:
         try:
             await self.settle_dead(self.instance_id, dict(self._spent), complete=True)
-        except SlipwayError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the journal stays and the stop goes on
             _log.warning("leases of %s are not closed: %s", self.instance_id, error)
             return False
         return True
@@ -281,12 +283,7 @@ class UsageJournal:
     async def _recover(self, orphans: list[Orphan]) -> None:
         try:
             for orphan in orphans:
-                try:
-                    await recover(orphan, self._store, self.settle_dead)
-                except SlipwayError as error:
-                    _log.warning("journal %s is not settled yet: %s", orphan.instance_id, error)
-                except Exception as error:  # noqa: BLE001 - one journal that cannot be read must not end the others
-                    _log.exception("journal %s is not recovered", orphan.instance_id, exc_info=error)
+                await self._recovery.attempt(orphan, self.settle_dead)
         finally:
             for orphan in orphans:
                 orphan.release()

@@ -14,7 +14,7 @@ from slipway.services.gateway.bodies import Bodies
 from slipway.services.gateway.conversation import Message, ToolResult
 from slipway.services.gateway.directory import ServedModel
 from slipway.services.gateway.health import Health
-from slipway.services.gateway.models import CallerWire, ChatRequest, InvalidParameter, WireName
+from slipway.services.gateway.models import CallerWire, ChatRequest, InvalidParameter, WireName, WrittenBody
 from slipway.services.gateway.nesting import LONG_BODY_BYTES, MAX_BRACKETS, MAX_ITEMS
 from slipway.services.gateway.wire import chat_request, json_object
 from slipway.services.gateway.wire_anthropic_request import anthropic_request
@@ -61,8 +61,13 @@ async def test_the_longest_form_is_no_shorter_than_what_any_model_is_sent(caller
 
 
 async def test_an_attempt_sends_the_bytes_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    writes = []
-    monkeypatch.setattr(bodies_module, "json_bytes", lambda value: writes.append(value) or json.dumps(value).encode())
+    writes: list[Any] = []
+
+    def written(value: Any) -> bytes:
+        writes.append(value)
+        return json.dumps(value).encode()
+
+    monkeypatch.setattr(bodies_module, "json_bytes", written)
     model, forms = served("anthropic"), Bodies(read("openai", OPENAI), None)
     await forms.longest_bytes([model])
     assert await forms.of(model) is await forms.of(model)
@@ -77,11 +82,14 @@ async def test_what_only_a_fallback_cannot_be_sent_refuses_nothing_yet() -> None
 
 
 async def test_long_bodies_are_written_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = []
+    threads: list[threading.Thread] = []
     write = Bodies._write
-    monkeypatch.setattr(
-        Bodies, "_write", lambda self, model: threads.append(threading.current_thread()) or write(self, model)
-    )
+
+    def noted(self: Bodies, model: ServedModel) -> WrittenBody:
+        threads.append(threading.current_thread())
+        return write(self, model)
+
+    monkeypatch.setattr(Bodies, "_write", noted)
     for size in (10, LONG_BODY_BYTES):
         content = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * size}]}).encode()
         await Bodies(read("openai", content), None).of(served("anthropic"))

@@ -52,7 +52,7 @@ async def test_only_what_costs_or_counts_needs_a_bound() -> None:
     assert (await bounds(FREE, "usd_micros")).usd_micros(FREE) == 0
     for price, units in ((Price(1, 1), ("usd_micros",)), (FREE, ("tokens",)), (FREE, ("usd_micros", "tokens"))):
         with pytest.raises(InvalidParameter, match="how much this model may write"):
-            await bounds(price, *units)  # type: ignore[arg-type]
+            await bounds(price, *units)
 
 
 async def test_the_embedded_models_have_bounds_of_their_own() -> None:

@@ -76,9 +76,17 @@ def test_money_that_is_used_up_is_not_asked_again():
     assert not error.retryable and error.retry_after_s is None
 
 
+@pytest.mark.parametrize("code", ["rate_limit_exceeded", "insufficient_quota"])
+def test_a_limit_of_the_provider_is_told_in_our_words_and_its_own_stay_here(code):
+    content = b'{"error":{"message":"Rate limit reached in organization org-1 on tokens","code":"%b"}}' % code.encode()
+    error = answered(429, {}, content, None)
+    assert "org-1" not in error.public and "org-1" in error.detail
+    assert "org-1" not in event_failed("throttlingException", content).public
+
+
 def test_each_sentence_says_whose_it_is_and_what_to_do():
-    assert answered(429, {}, b'{"error":{"message":"Slow down."}}', None).public == (
-        "The model's provider allows no more requests for now: Slow down."
+    assert answered(429, {"retry-after": "7"}, b"", None).public == (
+        "The model's provider allows this platform no more requests for now: try again in 7 s."
     )
     for status in (401, 404):
         assert "api_key_env, base_url and id in the manifest" in answered(status, {}, b"", None).public
@@ -96,4 +104,5 @@ def test_each_sentence_says_whose_it_is_and_what_to_do():
 )
 def test_what_bedrock_announces_within_a_stream(kind, error):
     announced = event_failed(kind, b'{"message":"The model broke."}')
-    assert type(announced) is error and announced.public == "The model broke."
+    assert type(announced) is error
+    assert (announced.public == "The model broke.") is (error is not LimitExceeded)
