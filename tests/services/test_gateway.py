@@ -14,6 +14,7 @@ from slipway.base.callers import Scope
 from slipway.base.errors import DeadlineExceeded
 from slipway.runtime.outbound import Deadlines, Outbound
 from slipway.services.gateway.adapter_openai import OpenAIModel
+from slipway.services.gateway.models import WrittenBody
 from slipway.services.gateway.upstream import Upstream
 from tests.services.gateway_serving import Served, credential, secret, served_app, served_gateway, usage_rows
 from tests.services.provider_simulator import KEY, Simulator
@@ -369,7 +370,8 @@ async def test_a_deadline_that_passes_while_a_slow_client_is_written_to_is_an_er
     with served_app(simulator) as url:
         upstream = Upstream(Outbound(f"{url}/v1"), api_key_env="UPSTREAM_KEY", secret=secret)
         model = OpenAIModel(upstream, "slow", Deadlines(total_s=0.3))
-        body = {"model": "slow", "messages": QUESTION, "stream": True}
+        fields = {"model": "slow", "messages": QUESTION, "stream": True}
+        body = WrittenBody(fields, json.dumps(fields).encode())
         async with aclosing(model.stream(caller, body, ())) as chunks:
             await anext(chunks)
             await asyncio.sleep(0.5)

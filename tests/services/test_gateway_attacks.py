@@ -18,7 +18,7 @@ import pytest
 
 from slipway.base.callers import Scope
 from slipway.runtime.http.routes import MAX_BODY_BYTES
-from slipway.services.gateway.nesting import MAX_LEVELS
+from slipway.services.gateway.nesting import LONG_BODY_BYTES, MAX_LEVELS
 from tests.services.gateway_serving import (
     DEADLINES,
     Served,
@@ -360,7 +360,10 @@ def test_a_body_that_nests_too_deeply_is_refused_before_anything_is_held(client,
         assert answer.status_code == 400, (path, body[:90], answer.text[:300])
         error = answer.json()["error"]
         assert error["type"] == "invalid_request_error"
-        assert error["message"].startswith("The body is nested too deeply"), (path, body[:90], error)
+        sentences: tuple[str, ...] = ("The body is nested too deeply",)
+        if len(body) > LONG_BODY_BYTES and "\\ud800" in body:  # is not read to find out
+            sentences += ("The body is not valid JSON, or has half of a surrogate pair",)
+        assert error["message"].startswith(sentences), (path, body[:90], error)
     assert client.get("/v1/plans").json()["standing"][0]["taken"] == 0
     # and the plan does count: what comes behind takes of it, and is the only row
     accepted = client.post("/v1/chat/completions", json=CHAT)

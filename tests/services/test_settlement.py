@@ -3,18 +3,20 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from slipway.api.usage import UsageRow
 from slipway.base.clock import SystemClock
+from slipway.base.errors import Unavailable
 from slipway.runtime.database import Database
 from slipway.services.gateway.adapter_postgres import PostgresUsage
 from slipway.services.gateway.escrow import Escrow, EscrowHooks
 from slipway.services.gateway.lease_models import Account, lost_row_id
 from slipway.services.gateway.lease_ports import LeaseStore
 from slipway.services.gateway.settlement import Settlement
-from tests.services.test_leases import asking, taken
+from tests.services.test_leases import asking, reaped_of, taken
 
 pytestmark = pytest.mark.anyio
 
@@ -94,7 +96,7 @@ async def test_a_lost_lease_has_one_row_wherever_who_gives_it_up_dies(
         assert (row.charged_tokens, row.cost_usd_micros, row.cost_basis) == (800, 0, "bound")
         assert row.at < lease_account.resets_at, "in its budget's month"
         assert await taken(lease_store, lease_account, new_caller) == (900, 900)
-    assert await lease_store.lease_reap(0.0) == []
+    assert await reaped_of(lease_store, lease_account) == []
 
 
 async def test_a_lease_that_is_found_late_is_booked_in_the_month_of_its_budget(
@@ -175,3 +177,32 @@ async def test_the_row_of_a_holder_that_comes_back_is_removed_and_its_next_loss_
     await settlement.reap()
     (second,) = await listed(rows, new_caller, lease_account)
     assert (second.request_id, second.charged_tokens) == (lost_row_id(lease_account.key, "a", 2), 400)
+
+
+async def test_an_account_that_cannot_be_settled_holds_up_no_other(
+    lease_store, lease_account, rows, new_caller, caplog
+):
+    other = replace(lease_account, key=lease_account.key.replace("2026-11", "2026-10"))
+    for account in (lease_account, other):
+        await lease_store.lease_sync(asking(account, need=900))
+
+    class Torn(Deadly):
+        def __getattr__(self, name: str):
+            called = getattr(self._behind, name)
+
+            async def close(account: Account, holder: str, spent: int) -> int:
+                if account.key == lease_account.key:
+                    raise ValueError("a row that nobody foresaw")
+                times: int = await called(account, holder, spent)
+                return times
+
+            return close if name == "lease_close" else called
+
+    torn: Any = Torn(lease_store, "lease_close", after=False)
+    settlement = Settlement(torn, rows, SystemClock())
+    spent = {lease_account.key: 10, other.key: 20}
+    with pytest.raises(Unavailable, match="1 of 2 budgets of a are not settled"):
+        await settlement.settle_dead("a", spent, complete=True)
+    assert await taken(lease_store, other, new_caller) == (20, 20)
+    await Settlement(lease_store, rows, SystemClock()).settle_dead("a", spent, complete=True)
+    assert await taken(lease_store, lease_account, new_caller) == (10, 10)

@@ -17,11 +17,12 @@ from slipway.base.ids import new_id
 from slipway.runtime.database import Database
 from slipway.runtime.journal import adopt
 from slipway.runtime.journal import writer as journal_writer
+from slipway.services.gateway import usage_recovery
 from slipway.services.gateway.adapter_postgres import PostgresUsage
 from slipway.services.gateway.models import Opening, Tokens, UsageRow
-from slipway.services.gateway.usage_delivery import recover
 from slipway.services.gateway.usage_journal import UsageJournal
 from slipway.services.gateway.usage_records import row_json
+from slipway.services.gateway.usage_recovery import Recovery
 
 pytestmark = pytest.mark.anyio
 ACCOUNT = "tenant:ten_x:usd_micros:2026-11"
@@ -146,8 +147,8 @@ async def test_a_row_that_the_database_refuses_holds_back_no_other(database: Dat
         log.close(closing(each, **changes))
     await log.flush()
     report = await store.usage_list(caller, after=None, before=None, model=None, key_id=None, cursor=None, limit=9)
-    assert (report.totals.requests, log.pending) == (3, 0)
-    assert caplog.text.count("usage row not stored") == 3 and "1099511627776" in caplog.text
+    assert (report.totals.requests, log.pending) == (6, 0)
+    assert caplog.text.count("usage row stored as far as the table takes it") == 3 and "1099511627776" in caplog.text
 
 
 async def test_rows_wait_on_the_disk_while_the_database_is_away(new_caller, tmp_path):
@@ -246,7 +247,7 @@ async def test_a_dead_process_is_recovered_with_its_open_requests_at_their_bound
     dead.open(replace(twice, bound_usd_micros=1000, holds=((ACCOUNT, 500), (ACCOUNT, 500))))
     await killed(dead)
     [orphan] = adopt(tmp_path)
-    await recover(orphan, store, settled)
+    await Recovery(store).attempt(orphan, settled)
     assert len(store.rows) == 102 and taken_back.request_id not in store.rows
     row = store.rows[slow.request_id]
     assert (row["status"], row["error_code"], row["cost_basis"]) == ("unknown", "process_killed", "bound")
@@ -268,7 +269,7 @@ async def test_totals_survive_the_removal_of_segments(new_caller, tmp_path):
     assert not (log._journal.folder / "000001.log").exists()
     await killed(log)
     [orphan] = adopt(tmp_path)
-    await recover(orphan, store, settled)
+    await Recovery(store).attempt(orphan, settled)
     assert len(store.rows) == 201 and store.rows[slow.request_id]["status"] == "unknown"
     assert settled.calls[0][1:] == ({ACCOUNT: 200 * 98 + 500}, True)
 
@@ -284,7 +285,7 @@ async def test_records_may_be_missing_after_the_machine_went_down(new_caller, tm
         await dead.synced()
         await killed(dead)
         [orphan] = adopt(root)
-        await recover(orphan, Store(), settled)
+        await Recovery(Store()).attempt(orphan, settled)
         assert settled.calls == [(dead.instance_id, {ACCOUNT: 500}, complete)]
 
 
@@ -310,6 +311,38 @@ async def test_two_processes_share_a_root_and_a_failed_settlement_is_tried_again
     await asyncio.gather(*running, return_exceptions=True)
     for log in logs:
         await log.flush()
+
+
+async def test_a_journal_that_cannot_be_settled_waits_ever_longer_and_is_delivered_once(
+    new_caller, tmp_path, monkeypatch, caplog
+):
+    caller, store = new_caller(), Store()
+    dead = UsageJournal.start(tmp_path, store)
+    dead.open(opening(caller))
+    await killed(dead)
+    now_s, tried, settled = 1000.0, 0, Settled()
+    monkeypatch.setattr(usage_recovery, "monotonic", lambda: now_s)
+
+    async def twice_away(holder, spent, *, complete) -> None:
+        nonlocal tried
+        tried += 1
+        if tried <= 2:
+            raise Unavailable("The database does not answer.")
+        await settled(holder, spent, complete=complete)
+
+    recovery, [orphan] = Recovery(store), adopt(tmp_path)
+    turns = []
+    for _ in range(10):
+        await recovery.attempt(orphan, twice_away)
+        turns.append(tried)
+        now_s += 1.0
+        if tried == 1:
+            store.away = True  # nothing is delivered again
+        if tried == 3:
+            break
+    assert turns == [1, 1, 2, 2, 2, 2, 3]
+    assert settled.calls == [(dead.instance_id, {ACCOUNT: 500}, True)] and list(tmp_path.iterdir()) == []
+    assert caplog.text.count("is not settled yet") == 2
 
 
 CHILD = """
@@ -349,7 +382,7 @@ async def test_a_process_killed_at_any_moment_leaves_a_row_for_each_request_that
         child.wait()
         opened = set(said[:-1])
         [orphan] = adopt(root)
-        await recover(orphan, store, settled)
+        await Recovery(store).attempt(orphan, settled)
         # One may have been opened that could not be said any more; it was not served then.
         assert opened <= set(store.rows) and len(store.rows) - len(opened) <= 1
         unknown = [row for row in store.rows.values() if row["status"] == "unknown"]

@@ -93,13 +93,6 @@ async def _appended(store: RowStore, rows: Sequence[bytes]) -> InvalidRequest | 
             backoff_s = min(backoff_s * 2, _LAST_BACKOFF_S)
 
 
-async def recover(orphan: Orphan, store: RowStore, settle_dead: SettleDead) -> None:
-    """Delivers all that a dead process closed, books what it had open at its bound, settles its leases, removes it."""
-    totals, complete = await delivered(orphan, store)
-    await settle_dead(orphan.instance_id, totals, complete=complete)
-    await asyncio.to_thread(orphan.done)
-
-
 async def delivered(orphan: Orphan, store: RowStore) -> tuple[dict[str, int], bool]:
     """Stores the rows of a dead process; returns what it spent by account, and whether no record is missing."""
     history = _History()

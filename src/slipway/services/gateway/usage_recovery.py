@@ -6,8 +6,8 @@ this process lives; should it end, whoever comes next repeats it, which changes 
 
 import asyncio
 import logging
-import time
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 from slipway.base.errors import SlipwayError
@@ -38,7 +38,7 @@ class Recovery:
     async def attempt(self, orphan: Orphan, settle_dead: SettleDead) -> None:
         """Recovers a journal and removes it, unless it failed a moment ago. Raises nothing."""
         known = self._known.setdefault(orphan.instance_id, _Known())
-        if time.monotonic() < known.due_s:
+        if monotonic() < known.due_s:
             return
         try:
             if known.said is None:
@@ -47,7 +47,7 @@ class Recovery:
             await settle_dead(orphan.instance_id, spent, complete=complete)
             await asyncio.to_thread(orphan.done)
         except Exception as error:  # noqa: BLE001 - one journal that cannot be read must not end the others
-            known.due_s = time.monotonic() + known.pause_s
+            known.due_s = monotonic() + known.pause_s
             known.pause_s = min(known.pause_s * 2, _LAST_PAUSE_S)
             if isinstance(error, SlipwayError):
                 _log.warning("journal %s is not settled yet: %s", orphan.instance_id, error)

@@ -25,7 +25,12 @@ from slipway.services.gateway.wire_errors import json_bytes
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=10),
+    # Larger whole numbers are read as JSON's usual doubles (RFC 8259, section 6).
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
