@@ -1,0 +1,20 @@
+"""Which stacks a site has, in the order in which they deploy, and what each hands to those behind it.
+
+Called by `app`. What the manifest does not ask for is not built, and its stack not imported.
+"""
+
+from collections.abc import Iterator
+
+from aws_cdk import App
+
+from slipway.infra.site import Site
+from slipway.infra.stacks.stack import SiteStack
+
+
+def compose(app: App, site: Site) -> tuple[SiteStack, ...]:
+    """The stacks of a site, each after those that it needs."""
+    return tuple(_stacks(app, site))
+
+
+def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
+    yield from ()
