@@ -13,7 +13,7 @@ from slipway.manifest.schema import Manifest
 from slipway.manifest.sections.components import Scale
 from slipway.manifest.sections.services import Service
 
-# vCPU units and MiB. Medium and large are the tasks that stand for t3.medium and c5.xlarge, whose types Fargate has not.
+# vCPU units and MiB. Medium and large stand for t3.medium and c5.xlarge: Fargate has sizes of tasks, no instance types.
 SIZES: Final[Mapping[SizeName, tuple[int, int]]] = {
     "small": (512, 1024),
     "medium": (2048, 4096),

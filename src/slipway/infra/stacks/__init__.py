@@ -1,1 +1,1 @@
-"""Stacks: they translate the site (manifest, inputs, topology) into constructs and hand values to the stacks that follow."""
+"""Stacks: they translate the site (manifest, inputs, topology) into constructs and hand values to those behind them."""

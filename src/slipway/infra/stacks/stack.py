@@ -11,7 +11,7 @@ from slipway.infra.site import Site
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A parameter of one stack that has the value of another's output: deploying fills it, in the order of the stacks."""
+    """A parameter of one stack that has the value of another's output: deploying fills it, in the stacks' order."""
 
     stack: str
     parameter: str
