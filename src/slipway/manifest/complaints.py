@@ -57,10 +57,10 @@ def unknown_key(path: Path) -> str:
             "a secret never stands in the manifest: export it as an environment variable and write the variable's name "
             "under `api_key_env`"
         )
-    near = nearest(key, known)
-    if near is not None:
+    near, elsewhere = nearest(key, known), places(key)
+    below = [place for place in elsewhere if place.startswith(f"{path_text(path[:-1])}.")]
+    if near is not None and not below:  # the very key one level down is meant rather than one that reads like it
         return f"there is no key `{key}` here: did you mean `{near}`?"
-    elsewhere = places(key)
     if elsewhere:
         return f"there is no key `{key}` here: it stands under {' and '.join(f'`{place}`' for place in elsewhere[:3])}"
     return f"there is no key `{key}` here: the keys are {', '.join(known)}"

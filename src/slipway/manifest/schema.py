@@ -12,10 +12,14 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from slipway.manifest.catalog import CATALOG, start_order
+from slipway.manifest.sections.agents import Agents, Workflows
 from slipway.manifest.sections.budget import Budget
+from slipway.manifest.sections.capacity import Bastion, Capacity
 from slipway.manifest.sections.components import ComponentSettings
 from slipway.manifest.sections.data import Data
+from slipway.manifest.sections.dependencies import Dependency
 from slipway.manifest.sections.edge import Edge
+from slipway.manifest.sections.governance import Audit, Delivery
 from slipway.manifest.sections.identity import Identity
 from slipway.manifest.sections.models import Models
 from slipway.manifest.sections.monitoring import Monitoring
@@ -76,15 +80,27 @@ class Manifest(Section):
         description="Parts of the catalog that run; what they need runs with them. Left out, all of them run.",
     )
     services: Mapping[Name, Service] = Field(default={}, description="Containers of yours, beside the components.")
+    dependencies: Mapping[Name, Dependency] = Field(
+        default={}, description="Systems outside that the platform calls, like a managed MongoDB."
+    )
     models: Models = Field(default=Models(), description="Models and who serves them.")
     plans: Mapping[Name, Plan] = Field(default={}, description="Usage plans: who may spend what.")
+    features: Mapping[Name, bool] = Field(
+        default={}, description="Feature flags, which can be turned while the platform runs (AppConfig on AWS)."
+    )
+    agents: Agents = Field(default=Agents(), description="Managed agents and knowledge bases.")
+    workflows: Workflows = Field(default=Workflows(), description="Document processing and retraining.")
     data: Data = Field(default=Data(), description="Stores behind the components.")
     network: Network = Field(default=Network(), description="The VPC.")
     compute: Literal["fargate", "ec2", "eks"] = Field(default="fargate", description="What runs the containers on AWS.")
+    capacity: Capacity = Field(default=Capacity(), description="Instances, where containers run on them.")
+    bastion: Bastion | None = Field(default=None, description="An instance for operators.")
     edge: Edge = Field(default=Edge(), description="Between the internet and the platform.")
     identity: Identity = Field(default=Identity(), description="Who may sign in.")
     monitoring: Monitoring = Field(default=Monitoring(), description="What is watched, and when somebody is told.")
     recovery: Recovery = Field(default=Recovery(), description="Backups, second region, objectives.")
+    audit: Audit = Field(default=Audit(), description="Who did what on AWS.")
+    delivery: Delivery = Field(default=Delivery(), description="Who may deploy, and how.")
     budget: Budget = Field(default=Budget(), description="Monthly budget of the infrastructure.")
     tags: Mapping[TagKey, TagValue] = Field(default={}, description="Tags on every resource.")
     region: Region | None = Field(default=None, description="AWS region; left out, whoever deploys must name one.")

@@ -11,5 +11,11 @@ class Budget(Section):
 
     per_month: Money | None = Field(default=None, description="What a month may cost.")
     alert_at: tuple[Percent, ...] = Field(
-        default=(Percent(5_000), Percent(8_000), Percent(9_500)), description="Shares of it at which somebody is told."
+        default=(Percent(5_000), Percent(8_000), Percent(9_500)),
+        max_length=5,
+        description="Shares of it at which somebody is told; at most 5.",
+    )
+    anomaly: Money | None = Field(
+        default=Money(20_000_000),
+        description="Tell of costs that are this much above what is usual for a service; null: never.",
     )

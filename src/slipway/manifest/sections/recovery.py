@@ -83,6 +83,10 @@ class Recovery(Section):
     backups: Backups = Field(
         default=Backups(daily=Retention(keep=Duration.of(days=35))), description="What is kept, and for how long."
     )
+    failover: bool = Field(
+        default=False,
+        description="When the first region is lost, restore in the second and lead the domain there by itself.",
+    )
     accepted_gaps: tuple[AcceptedGap, ...] = Field(
         default=(), description="Stores that miss the objectives, each with its figure and why that is accepted."
     )
