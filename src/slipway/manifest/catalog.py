@@ -22,6 +22,10 @@ class Need(StrEnum):
     POSTGRES = "postgres"
     OBJECTS = "objects"
     REDIS = "redis"
+    DYNAMODB = "dynamodb"
+    NEPTUNE = "neptune"
+    OPENSEARCH = "opensearch"
+    QDRANT = "qdrant"
     MODELS = "models"
     IDENTITY = "identity"
     GATEWAY = "gateway"
@@ -30,7 +34,26 @@ class Need(StrEnum):
     CHAT = "chat"
 
 
-STORES: Final = frozenset({Need.POSTGRES, Need.OBJECTS, Need.REDIS})
+STORES: Final = frozenset(
+    {Need.POSTGRES, Need.OBJECTS, Need.REDIS, Need.DYNAMODB, Need.NEPTUNE, Need.OPENSEARCH, Need.QDRANT}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSize:
+    """What one copy of a component gets: CPU units (1024 are one core) and MiB."""
+
+    cpu: int
+    memory_mib: int
+
+
+# Pairs that Fargate has. Medium and large stand for t3.medium and c5.xlarge, whose types do not apply to Fargate.
+# Small holds the embedding model (90 MB of weights) beside the process, measured below 1 GiB.
+TASK_SIZES: Final[Mapping[SizeName, TaskSize]] = {
+    "small": TaskSize(512, 1024),
+    "medium": TaskSize(2048, 4096),
+    "large": TaskSize(4096, 8192),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +93,14 @@ COMPONENTS: Final[tuple[Component, ...]] = (
         "models behind one OpenAI-compatible API: limits, plans, usage",
         routes=("/v1/chat/completions", "/v1/messages*", "/v1/embeddings", "/v1/models*", "/v1/usage*", "/v1/plans*"),
         needs=(Need.POSTGRES, Need.MODELS),
-        uses=(Need.REDIS,),
+        uses=(Need.REDIS, Need.DYNAMODB),
     ),
     Component(
         Need.RETRIEVAL,
         "documents, their ingestion, collections and search",
         routes=("/v1/documents*", "/v1/search", "/v1/collections*", "/objects/*"),
         needs=(Need.POSTGRES, Need.OBJECTS, Need.GATEWAY),
+        uses=(Need.OPENSEARCH, Need.QDRANT, Need.NEPTUNE),
     ),
     Component(
         Need.MEMORY,

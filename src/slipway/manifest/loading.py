@@ -215,19 +215,37 @@ def _validated(data: Any) -> Manifest:
 
 
 def _placed(merged: Merged, environment: str | None, known: Mapping[str, Node]) -> list[Finding]:
-    """`share` names another environment, one that stays."""
-    shared = merged.data.get("share")
-    if not isinstance(shared, str) or environment is None:
+    """A template shares a lasting environment in its region, and says when what is made of it ends."""
+    if environment is None:
         return []
+    shared, template = merged.data.get("share"), merged.data.get("template") is True
+    found = []
+    if template and shared is None:
+        found.append(
+            Finding(("template",), "each of them would pay for a network of its own: write share: and an environment")
+        )
+    if template and merged.data.get("ttl") is None:
+        found.append(Finding(("template",), "nobody would end them: write ttl: 7d, counted from the last deploy"))
+    return found + _shared(merged, shared, environment, known) if isinstance(shared, str) else found
+
+
+def _shared(merged: Merged, shared: str, environment: str, known: Mapping[str, Node]) -> list[Finding]:
     if shared == environment:
         return [Finding(("share",), "an environment cannot share its own network: name another one")]
     if shared not in known:
         near = nearest(shared, tuple(known))
         meant = f"did you mean `{near}`?" if near else f"the environments are {', '.join(known)}"
         return [Finding(("share",), f"there is no environment `{shared}`: {meant}")]
-    template = known[shared].value
-    if isinstance(template, dict) and "template" in template and template["template"].value is True:
+    other = known[shared].value
+    if not isinstance(other, dict):
+        return []
+    if "template" in other and other["template"].value is True:
         return [Finding(("share",), f"`{shared}` is a template, which does not stay: name a lasting environment")]
+    own, region = merged.data.get("region"), other["region"].value if "region" in other else None
+    if own is not None and region is not None and own != region:
+        return [
+            Finding(("region",), f"`{shared}` lies in {region}, and a network is shared in its own region: write that")
+        ]
     return []
 
 

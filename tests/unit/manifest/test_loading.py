@@ -187,7 +187,7 @@ def test_an_environment_of_a_manifest_without_any_is_refused(tmp_path: Path) -> 
         ("environments: {dev: {share: dev}}", "3:22 environments.dev.share", "cannot share its own network"),
         ("environments: {dev: {share: prd}, prod: {}}", "3:22 environments.dev.share", "did you mean `prod`?"),
         (
-            "environments: {dev: {share: pre}, pre: {template: true}}", "3:22 environments.dev.share",
+            "environments: {dev: {share: pre}, pre: {template: true, ttl: 7d, share: x}, x: {}}", "3:22 environments.dev.share",
             "`pre` is a template, which does not stay",
         ),
         (

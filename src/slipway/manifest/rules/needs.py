@@ -7,6 +7,14 @@ from slipway.manifest.fields import nearest
 from slipway.manifest.problems import Finding
 from slipway.manifest.schema import Manifest
 
+# What brings a store, for those that no key of their name under `data` does.
+_BROUGHT_BY: Mapping[str, str] = {
+    Need.DYNAMODB: "tables under data.dynamodb",
+    Need.NEPTUNE: "`graph: neptune` under data",
+    Need.OPENSEARCH: "`search: opensearch` under data",
+    Need.QDRANT: "`search: qdrant` under data",
+}
+
 
 def met(manifest: Manifest) -> Iterator[Finding]:
     """A store meets each need for a store, and a component or service that runs each need for a part."""
@@ -18,9 +26,12 @@ def met(manifest: Manifest) -> Iterator[Finding]:
                 yield Finding(
                     ("components", needed_by or name) if manifest.components else ("data",),
                     f"{because}{name} needs {need.value}, and no store meets that: "
-                    f"write `{need.value}: {{}}` under data, or remove the component",
+                    f"write {_bringing(need.value)}, or remove the component",
                 )
-    parts = {*_running(manifest), *manifest.services, *stores, Need.MODELS.value}
+    parts = {
+        *_running(manifest), *manifest.services, *manifest.dependencies, *manifest.data.dynamodb.tables, *stores,
+        Need.MODELS.value,
+    }  # fmt: skip
     for name, service in manifest.services.items():
         for index, wanted in enumerate(service.needs):
             if wanted not in parts:
@@ -38,21 +49,50 @@ def circular(manifest: Manifest) -> Iterator[Finding]:
 
 
 def names_taken(manifest: Manifest) -> Iterator[Finding]:
-    """A service does not take the name of a component, or of a store that is declared."""
-    for name in manifest.services:
-        if name in CATALOG or name in declared_stores(manifest) or name == Need.MODELS.value:
-            what = "a component of the catalog" if name in CATALOG else "a store under data"
+    """One name means one thing: a component, a store, a service, a dependency or a table."""
+    stores = declared_stores(manifest)
+    owners: dict[str, str] = {}
+    named = (
+        ("service", "services", manifest.services),
+        ("dependency", "dependencies", manifest.dependencies),
+        ("table", "data.dynamodb.tables", manifest.data.dynamodb.tables),
+    )
+    for noun, path, names in named:
+        for name in names:
+            taken = _taken(name, stores) or owners.get(name)
+            if taken:
+                yield Finding(
+                    (*path.split("."), name),
+                    f"`{name}` is already {taken}, so a need for it could mean either: rename the {noun}",
+                )
+            owners[name] = f"a {noun} under {path}"
+
+
+def discovered(manifest: Manifest) -> Iterator[Finding]:
+    """A name in the private DNS leads to one service."""
+    owners: dict[str, str] = dict.fromkeys(_running(manifest), "a component")
+    for name, service in manifest.services.items():
+        found = service.discovery or name
+        if found in owners and (service.discovery is not None or owners[found] != "a component"):
             yield Finding(
-                ("services", name),
-                f"`{name}` is already {what}, so a need for it could mean either: rename the service",
+                ("services", name, "discovery"), f"{found} already leads to {owners[found]}: choose another name"
             )
+        owners[found] = f"the service {name}"
 
 
 def declared_stores(manifest: Manifest) -> frozenset[str]:
     """The stores that the manifest has, by the names that needs use."""
     data = manifest.data
-    stores = {Need.POSTGRES: data.postgres, Need.OBJECTS: data.objects, Need.REDIS: data.redis}
-    return frozenset(need.value for need, store in stores.items() if store is not None)
+    stores = {
+        Need.POSTGRES: data.postgres is not None,
+        Need.OBJECTS: data.objects is not None,
+        Need.REDIS: data.redis is not None,
+        Need.DYNAMODB: bool(data.dynamodb.tables),
+        Need.NEPTUNE: data.graph == "neptune",
+        Need.OPENSEARCH: data.search == "opensearch",
+        Need.QDRANT: data.search == "qdrant",
+    }
+    return frozenset(need.value for need, there in stores.items() if there)
 
 
 def _running(manifest: Manifest) -> Mapping[str, tuple[str | None, Component]]:
@@ -69,9 +109,19 @@ def _running(manifest: Manifest) -> Mapping[str, tuple[str | None, Component]]:
     return running
 
 
+def _taken(name: str, stores: frozenset[str]) -> str | None:
+    if name in CATALOG:
+        return "a component of the catalog"
+    return "a store under data" if name in stores or name == Need.MODELS.value else None
+
+
+def _bringing(store: str) -> str:
+    return _BROUGHT_BY.get(store, f"`{store}: {{}}` under data")
+
+
 def _unmet(name: str, wanted: str, parts: set[str]) -> str:
     if wanted in {store.value for store in STORES}:
-        return f"{name} needs {wanted}, and no store meets that: write `{wanted}: {{}}` under data"
+        return f"{name} needs {wanted}, and no store meets that: write {_bringing(wanted)}"
     if wanted in CATALOG:
         return f"{name} needs {wanted}, which does not run: write `{wanted}: {{}}` under components"
     near = nearest(wanted, tuple(sorted(parts)))

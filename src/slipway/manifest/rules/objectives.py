@@ -18,12 +18,17 @@ from slipway.manifest.units import Duration
 
 def recovery_region(manifest: Manifest) -> Iterator[Finding]:
     """The region to recover in is another one, and there is one if a store is copied to it."""
-    postgres = manifest.data.postgres
-    if postgres is not None and postgres.copy_to_recovery_region and manifest.recovery.region is None:
-        yield Finding(
-            ("data", "postgres", "copy_to_recovery_region"),
-            "there is no recovery region to copy to: write recovery.region, like us-west-2",
-        )
+    postgres, tables = manifest.data.postgres, manifest.data.dynamodb
+    copied = {
+        "postgres": postgres is not None and postgres.copy_to_recovery_region,
+        "dynamodb": tables.copy_to_recovery_region,
+    }
+    for store, to_recovery_region in copied.items():
+        if to_recovery_region and manifest.recovery.region is None:
+            yield Finding(
+                ("data", store, "copy_to_recovery_region"),
+                "there is no recovery region to copy to: write recovery.region, like us-west-2",
+            )
     if manifest.region is not None and manifest.region == manifest.recovery.region:
         yield Finding(("recovery", "region"), f"{manifest.region} is the region that would be lost: write another one")
 

@@ -12,6 +12,12 @@ measures them and these constants then follow the measurement.
   Copies that AWS Backup makes of a continuous backup in another region are snapshots at the plan's interval,
   without point-in-time recovery (AWS Backup guide, Copying continuous backups), so they count as backups below.
 - Neptune keeps continuous backups as Aurora does: the same figures when the store is lost.
+- DynamoDB, point-in-time recovery: LatestRestorableDateTime is "typically five minutes before the current
+  time" (Amazon DynamoDB, Point-in-time recovery): 5 m lost. A restore makes a new table: counted as 1 h. Global
+  tables usually copy a change within a second (the same, Global tables); counted as 5 m, as Aurora's; the table
+  is simply there.
+- A service's EFS volume has the backups of AWS Backup alone. A host volume is lost with its instance and holds
+  caches only, so it is left out, as Redis is.
 - S3 versioning: an overwritten or deleted object is still there: nothing lost, 1 h counted for the work. S3
   Replication Time Control: 99.9 % of objects within 15 minutes by its service level agreement: 15 m lost;
   the bucket is simply there.
@@ -30,6 +36,7 @@ from typing import Final
 from slipway.manifest.schema import Manifest
 from slipway.manifest.sections.data import Objects, Postgres
 from slipway.manifest.sections.recovery import Backups
+from slipway.manifest.sections.tables import DynamoDB
 from slipway.manifest.units import Duration
 
 NOTHING: Final = Duration(0)
@@ -84,6 +91,11 @@ def reaches(manifest: Manifest) -> Iterator[Reach]:
             )  # fmt: skip
         if manifest.data.graph == "neptune":
             yield _neptune(backups, loss)
+        if manifest.data.dynamodb.tables:
+            yield _tables(manifest.data.dynamodb, backups, loss)
+        for name, service in manifest.services.items():
+            if service.volume is not None and service.volume.kind == "efs":
+                yield _by_backup(name, backups, loss, "keep its data in a store with point-in-time recovery")
 
 
 def _postgres(postgres: Postgres, backups: Backups, loss: str) -> Reach:
@@ -105,6 +117,20 @@ def _neptune(backups: Backups, loss: str) -> Reach:
     if loss == STORE_LOST:
         return Reach("neptune", loss, POINT_IN_TIME_RPO, _served(POINT_IN_TIME_RTO), "point-in-time recovery", instead)
     return _by_backup("neptune", backups, loss, instead)
+
+
+def _tables(tables: DynamoDB, backups: Backups, loss: str) -> Reach:
+    if loss == STORE_LOST:
+        return Reach(
+            "dynamodb", loss, POINT_IN_TIME_RPO, _served(POINT_IN_TIME_RTO), "point-in-time recovery",
+            "no faster means is known to Slipway; write an objective that can be reached",
+        )  # fmt: skip
+    if tables.copy_to_recovery_region:
+        return Reach(
+            "dynamodb", loss, GLOBAL_COPY_RPO, _served(NOTHING), "global tables",
+            "no faster means is known to Slipway; write an objective that can be reached",
+        )  # fmt: skip
+    return _by_backup("dynamodb", backups, loss, "write data.dynamodb.copy_to_recovery_region: true")
 
 
 def _objects(objects: Objects, backups: Backups, loss: str) -> Reach:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from slipway.manifest.problems import Finding
-from slipway.manifest.rules import exposure, needs, objectives, references
+from slipway.manifest.rules import bedrock, capacity, exposure, needs, objectives, passage, references
 from slipway.manifest.schema import Manifest
 
 
@@ -21,17 +21,32 @@ class Rule:
     check: Callable[[Manifest], Iterator[Finding]]
 
 
+_TASKS: Final = ("compute", "components", "services")
 RULES: Final[tuple[Rule, ...]] = (
     Rule(("models",), references.models_named),
     Rule(("models",), references.fallbacks),
-    Rule(("components", "services", "data"), needs.met),
+    Rule(("models", "agents"), bedrock.agent_model),
+    Rule(("data", "agents"), bedrock.knowledge_base),
+    Rule(("components", "services", "dependencies", "data"), needs.met),
     Rule(("services",), needs.circular),
-    Rule(("components", "services", "data"), needs.names_taken),
+    Rule(("components", "services", "dependencies", "data"), needs.names_taken),
+    Rule(("components", "services"), needs.discovered),
     Rule(("services",), exposure.store_routes),
     Rule(("services",), exposure.routes_taken),
+    Rule(("compute", "services"), capacity.fargate_sizes),
+    Rule(("compute", "services"), capacity.host_volumes),
+    Rule((*_TASKS, "schedule", "template"), capacity.spare_capacity),
+    Rule((*_TASKS, "capacity"), capacity.fits_instance),
+    Rule((*_TASKS, "network", "delivery"), capacity.kubernetes),
+    Rule(("compute", "network", "bastion", "models", "dependencies", "identity"), passage.without_nat),
+    Rule(("components", "services", "edge", "network"), passage.front_door),
+    Rule(("region", "edge"), passage.certificate_region),
+    Rule(("components", "services", "edge"), passage.firewall),
+    Rule(("edge", "monitoring", "plans"), passage.api_limits),
+    Rule(("edge", "recovery"), passage.second_region),
     Rule(("data", "region", "recovery"), objectives.recovery_region),
-    Rule(("data", "recovery"), objectives.missed),
-    Rule(("data", "recovery"), objectives.gaps_named),
+    Rule(("data", "services", "recovery"), objectives.missed),
+    Rule(("data", "services", "recovery"), objectives.gaps_named),
 )
 
 
