@@ -8,17 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from slipway.manifest.catalog import CATALOG, Need, SizeName
+from slipway.manifest.catalog import CATALOG, TASK_SIZES, Need
+from slipway.manifest.rules.needs import declared_stores
 from slipway.manifest.schema import Manifest
 from slipway.manifest.sections.components import Scale
-from slipway.manifest.sections.services import Service
 
-# vCPU units and MiB. Medium and large stand for t3.medium and c5.xlarge: Fargate has sizes of tasks, no instance types.
-SIZES: Final[Mapping[SizeName, tuple[int, int]]] = {
-    "small": (512, 1024),
-    "medium": (2048, 4096),
-    "large": (4096, 8192),
-}
 COMPONENT_PORT: Final = 8700
 LOAD_BALANCER: Final = "load-balancer"
 INTERNET: Final = "internet"
@@ -39,7 +33,8 @@ class Workload:
     """One kind of container that runs: a component of the catalog, or a service of the user's.
 
     `cpu` in units of 1/1024 core, `needs` are names: of stores, components, services, dependencies, or `models`.
-    `source` is the folder or image of a service; None is the platform's own image.
+    `source` is the folder or image of a service; None is the platform's own image. `health` is the path of its probe; None:
+    it answers no HTTP. `files` says that it mounts a file system that is shared and kept.
     """
 
     name: str
@@ -50,9 +45,10 @@ class Workload:
     scale: Scale
     routes: tuple[str, ...]
     exposure: Exposure
-    health: str
+    health: str | None
     needs: tuple[str, ...]
     source: str | None = None
+    files: bool = False
 
     @property
     def built(self) -> bool:
@@ -96,30 +92,21 @@ class Topology:
 def topology_of(manifest: Manifest) -> Topology:
     """The topology of one environment."""
     workloads = (*_components(manifest), *_services(manifest))
-    stores = _stores(manifest)
+    stores = tuple(sorted(declared_stores(manifest)))
     return Topology(workloads, stores, tuple(sorted(set(_edges(manifest, workloads, stores)))))
 
 
-def _stores(manifest: Manifest) -> tuple[str, ...]:
-    """Every store that Slipway makes or reaches on AWS, by the name that a need uses."""
-    data = manifest.data
-    found = {
-        "postgres": data.postgres is not None,
-        "objects": data.objects is not None,
-        "redis": data.redis is not None,
-        "neptune": data.graph == "neptune",
-        "opensearch": data.search == "opensearch",
-        "dynamodb": bool(data.dynamodb.tables),
-    }
-    return tuple(name for name, there in found.items() if there)
+def files_of(workload: str) -> str:
+    """What the file system of a workload is called among the targets of edges."""
+    return f"{workload}-files"
 
 
 def _components(manifest: Manifest) -> Iterator[Workload]:
-    stores = _stores(manifest)
+    stores = declared_stores(manifest)
     order = manifest.component_order()
     for name in order:
         component, settings = CATALOG[name], manifest.component(name)
-        cpu, memory_mib = SIZES[settings.size or component.default_size]
+        size = TASK_SIZES[settings.size or component.default_size]
         used = (need.value for need in component.uses if need.value in stores or need.value in order)
         # Every part checks tokens that identity issues.
         identity = (Need.IDENTITY.value,) if name != Need.IDENTITY and Need.IDENTITY.value in order else ()
@@ -128,8 +115,8 @@ def _components(manifest: Manifest) -> Iterator[Workload]:
             name=name,
             kind="component",
             port=COMPONENT_PORT,
-            cpu=cpu,
-            memory_mib=memory_mib,
+            cpu=size.cpu,
+            memory_mib=size.memory_mib,
             scale=settings.scale,
             routes=component.routes,
             exposure="public",
@@ -146,18 +133,14 @@ def _services(manifest: Manifest) -> Iterator[Workload]:
             port=service.port,
             cpu=service.cpu,
             memory_mib=service.memory_mib,
-            scale=_scale_of(service),
+            scale=service.bounds(),
             routes=() if service.route is None else (service.route,),
             exposure=service.exposure,
             health=service.health,
             needs=service.needs,
             source=service.image,
+            files=service.volume is not None and service.volume.kind == "efs",
         )
-
-
-def _scale_of(service: Service) -> Scale:
-    """A service without a scale of its own runs as many copies as it says, always."""
-    return service.scale or Scale(min=service.count, max=max(service.count, 1))
 
 
 def _edges(manifest: Manifest, workloads: tuple[Workload, ...], stores: tuple[str, ...]) -> Iterator[Edge]:
@@ -167,6 +150,8 @@ def _edges(manifest: Manifest, workloads: tuple[Workload, ...], stores: tuple[st
     for workload in workloads:
         if workload.routes:
             yield Edge(LOAD_BALANCER, workload.name, workload.port)
+        if workload.files:
+            yield Edge(workload.name, files_of(workload.name), EFS_PORT)
         for need in workload.needs:
             if need in by_name:
                 yield Edge(workload.name, need, by_name[need].port)
