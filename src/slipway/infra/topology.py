@@ -33,8 +33,8 @@ class Workload:
     """One kind of container that runs: a component of the catalog, or a service of the user's.
 
     `cpu` in units of 1/1024 core, `needs` are names: of stores, components, services, dependencies, or `models`.
-    `source` is the folder or image of a service; None is the platform's own image. `health` is the path of its probe; None:
-    it answers no HTTP. `files` says that it mounts a file system that is shared and kept.
+    `source` is the folder or image of a service; None is the platform's own image. `health` is the path of its probe;
+    without one it answers no HTTP. `files` says that it mounts a file system that is shared and kept.
     """
 
     name: str
