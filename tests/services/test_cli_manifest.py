@@ -117,7 +117,9 @@ def test_init_overwrites_only_when_told(slipway, tmp_path: Path) -> None:
 
 def test_init_says_which_blueprints_there_are_and_where_it_cannot_write(slipway) -> None:
     assert "did you mean rag-assistant?" in slipway("init", "rag-asistant").stderr
-    assert "there are local, rag-assistant" in slipway("init", "zzz").stderr
+    assert "there are agent-gateways, local, mcp-hybrid, microservices, preview-fargate, rag-assistant" in (
+        slipway("init", "zzz").stderr
+    )
     refused = slipway("init", "--output", "no/such/folder.yaml")
     assert refused.exit_code == 1
     assert "cannot be written: No such file or directory" in refused.stderr
