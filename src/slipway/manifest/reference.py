@@ -30,8 +30,8 @@ docs/manifest.md`).
 - `slipway schema` prints the JSON Schema (2020-12) that editors complete from.
 
 The file is one YAML 1.2 document in UTF-8, at most 1 MiB. Tags, duplicate keys and merge keys are refused;
-anchors may be used. A secret never stands in it: keys that end in `_env` take the name of an environment
-variable.
+anchors may be used. A secret never stands in it: keys that end in `_env`, and `secret` and `secrets`, take the name
+of an environment variable.
 """
 _ENVIRONMENTS: Final = """## Environments
 
@@ -49,13 +49,27 @@ Beside the form of each key, `slipway check` holds these, and says what to write
   misses stands under `recovery.accepted_gaps` with the figure that it does reach and the reason why that is
   accepted.
 - No public route leads to a data store, takes another service's route, or takes a route of a component.
-- Every need of a component or service is met by a store, a component that runs, or a service; services do
-  not need each other in a circle.
+- Every need of a component or service is met by a store, a table, a dependency, a component that runs, or a
+  service; services do not need each other in a circle. A name means one of them, and so does one in the private DNS.
+- On Fargate a service's CPU and memory are a pair that Fargate has. On instances each task fits one of them, and the
+  copies that always run fit all of them. A host volume needs `compute: ec2` and one copy.
+- A part with a public route that runs on spare capacity has two copies at least, unless its environment is stopped
+  at night or is a template.
+- EKS has two zones, no predictive scaling and no blue-green strategy.
+- Exact subnets lie in the VPC's range, one a zone in each tier, and do not overlap. A VPC that exists is stated with
+  the ids of its subnets.
+- Without a NAT gateway there is an endpoint for all that is called, and nothing that is called lies on the internet.
+- Without API Gateway, what serves the internet has a domain (and so TLS) and public subnets. A certificate that
+  exists lies in the region that uses it.
+- With API Gateway, the alarm on latency is below its 29 s, and no plan promises more than `edge.throttle`.
+- A failover has a recovery region and a domain.
+- An agent of Bedrock has a chat model of Bedrock; a knowledge base has objects in S3, and Aurora or OpenSearch.
+- A variable whose name reads like a secret stands under `secrets`, by its name alone.
 - A service's image is a folder to build or an image by digest: the same manifest always gives the same
   deployment.
 - `models.default`, `models.embeddings`, each `fallback` and each of `weights` name a model of the right kind, and
   no two stand in for each other. What is under `weights` does not share requests out itself.
-- `share` names another environment that is no template.
+- A template has `share` and `ttl`; `share` names another environment of the same region that is no template.
 """
 _UNITS: Final[Mapping[type[Quantity], str]] = {
     Duration: "ms, s, m (minutes), h, d, w, y (365 days); whole numbers",

@@ -15,7 +15,8 @@ class Dependency(Section):
     kind: Literal["mongodb", "postgres", "mysql", "redis", "http", "other"] = Field(description="What it speaks.")
     port: int = Field(ge=1, le=65535, description="The port that is called, 27017 for MongoDB.")
     secret: SecretVariable = Field(
-        description="The NAME of the variable with its URL, credentials included; a secret of that name is made."
+        description="The NAME of the variable with what it takes to call it: a URL with credentials, or an API key. A "
+        "secret of that name is made, for somebody to fill."
     )
     cidrs: tuple[Annotated[str, AfterValidator(ip_range)], ...] = Field(
         default=(), description="The addresses that it has, like 192.0.2.0/24; left out, any."
