@@ -187,8 +187,24 @@ def test_an_environment_of_a_manifest_without_any_is_refused(tmp_path: Path) -> 
         ("environments: {dev: {share: dev}}", "3:22 environments.dev.share", "cannot share its own network"),
         ("environments: {dev: {share: prd}, prod: {}}", "3:22 environments.dev.share", "did you mean `prod`?"),
         (
-            "environments: {dev: {share: pre}, pre: {template: true, ttl: 7d, share: x}, x: {}}", "3:22 environments.dev.share",
+            "environments: {dev: {share: pre}, pre: {template: true, ttl: 7d, share: x}, x: {}}",
+            "3:22 environments.dev.share",
             "`pre` is a template, which does not stay",
+        ),
+        (
+            "environments: {pre: {template: true, ttl: 7d}}",
+            "3:38 environments.pre.template",
+            "each of them would pay for a network of its own: write share:",
+        ),
+        (
+            "environments: {dev: {}, pre: {template: true, share: dev}}",
+            "3:47 environments.pre.template",
+            "nobody would end them: write ttl: 7d",
+        ),
+        (
+            "environments: {dev: {region: us-east-1}, pre: {template: true, ttl: 7d, share: dev, region: us-west-2}}",
+            "3:93 environments.pre.region",
+            "`dev` lies in us-east-1, and a network is shared in its own region",
         ),
         (
             "recovery: {region: us-west-2}\nenvironments: {dr: {region: us-west-2}}", "3:12 recovery.region",

@@ -135,7 +135,23 @@ def kubernetes(manifest: Manifest) -> Iterator[Finding]:
         return
     if manifest.network.azs < 2 and manifest.network.vpc is None:
         yield Finding(("network", "azs"), "EKS puts its control plane into two zones: write azs: 2 or more")
+    for name, service in manifest.services.items():
+        if service.volume is not None and service.volume.kind == "efs":
+            yield Finding(
+                ("services", name, "volume"),
+                "the driver that mounts EFS is none of the cluster's add-ons: keep the data in a store, or write "
+                "compute: fargate",
+            )
+    if manifest.data.search == "qdrant":
+        yield Finding(
+            ("data", "search"),
+            "Qdrant keeps its data on EFS, whose driver is none of the cluster's add-ons: write pgvector or opensearch",
+        )
     for task in tasks(manifest):
+        if task.scale.min == 0 and task.scale.max > 1:
+            yield Finding(
+                (*task.path, "scale", "min"), "Kubernetes wakes nothing that has no copy at all: write min: 1 or more"
+            )
         if task.scale.predictive:
             yield Finding(
                 (*task.path, "scale", "predictive"),

@@ -37,7 +37,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(("compute", "services"), capacity.host_volumes),
     Rule((*_TASKS, "schedule", "template"), capacity.spare_capacity),
     Rule((*_TASKS, "capacity"), capacity.fits_instance),
-    Rule((*_TASKS, "network", "delivery"), capacity.kubernetes),
+    Rule((*_TASKS, "data", "network", "delivery"), capacity.kubernetes),
     Rule(("compute", "network", "bastion", "models", "dependencies", "identity"), passage.without_nat),
     Rule(("components", "services", "edge", "network"), passage.front_door),
     Rule(("region", "edge"), passage.certificate_region),

@@ -151,6 +151,15 @@ class LogDomain(Section):
     nodes: int = Field(default=2, ge=1, le=80, description="Data nodes, shared out over the zones.")
     disk: Size = Field(default=Size(20 * 2**30), description="Disk of each node.")
 
+    @model_validator(mode="after")
+    def _shared_out(self) -> Self:
+        if self.nodes > 1 and self.nodes % 2 and self.nodes % 3:
+            raise PydanticCustomError(
+                "log_domain", "{nodes} nodes cannot be shared out evenly: write 1, or a multiple of 2 or 3",
+                {"nodes": self.nodes},
+            )  # fmt: skip
+        return self
+
 
 class Keys(Section):
     """The keys that data at rest is encrypted with; each store has one of its own."""

@@ -51,7 +51,11 @@ class Domain(Section):
         return self.console or f"console.{self.name}"
 
     @model_validator(mode="after")
-    def _cdn_region(self) -> Self:
+    def _consistent(self) -> Self:
+        if self.console_name == self.name:
+            raise PydanticCustomError(
+                "domain", "the API and the console cannot answer at one name: write another console"
+            )
         if self.cdn_certificate is not None and self.cdn_certificate.split(":")[3] != _CLOUDFRONT_REGION:
             raise PydanticCustomError("domain", "cdn_certificate is not in us-east-1, where CloudFront looks for it")
         return self

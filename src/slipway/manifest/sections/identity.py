@@ -1,6 +1,6 @@
 """`identity`: who may sign in, and which issuers' tokens are accepted beside the built-in one's."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -8,6 +8,8 @@ from pydantic_core import PydanticCustomError
 from slipway.manifest.sections.models import HttpUrl
 from slipway.manifest.sections.section import DOMAIN_PREFIX_PATTERN, Name, Section
 from slipway.manifest.units import Duration
+
+_SIGNED_IN_AT: Final = ("https://", "http://localhost")
 
 
 class Issuer(Section):
@@ -53,6 +55,8 @@ class UserPool(Section):
             raise PydanticCustomError("user_pool", "access_token is 5m to 1d: Cognito takes no other")
         if not Duration.of(hours=1) <= self.refresh_token <= Duration.of(days=3650):
             raise PydanticCustomError("user_pool", "refresh_token is 1h to 10y: Cognito takes no other")
+        if any(not address.startswith(_SIGNED_IN_AT) for address in self.callbacks):
+            raise PydanticCustomError("user_pool", "a callback is https, or http for localhost: Cognito takes no other")
         if self.domain_prefix and any(word in self.domain_prefix for word in ("aws", "amazon", "cognito")):
             raise PydanticCustomError("user_pool", "domain_prefix holds aws, amazon or cognito, which Cognito refuses")
         return self

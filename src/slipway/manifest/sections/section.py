@@ -34,7 +34,7 @@ OIDC_PROVIDER_PATTERN = r"^arn:aws[a-z-]*:iam::[0-9]{12}:oidc-provider/[A-Za-z0-
 CERTIFICATE_PATTERN = r"^arn:aws[a-z-]*:acm:[a-z0-9-]+:[0-9]{12}:certificate/[0-9a-f-]+$"
 DOMAIN_PATTERN = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$"
 ZONE_ID_PATTERN = r"^Z[A-Z0-9]{6,31}$"
-ORIGIN_PATTERN = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$"
+ORIGIN_PATTERN = r"^(https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:[0-9]{1,5})?$"
 DOMAIN_PREFIX_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 INSTANCE_PATTERN = r"^[a-z][a-z0-9-]*\.[a-z0-9]+$"
 CACHE_NODE_PATTERN = r"^cache\.[a-z][a-z0-9]*\.[a-z0-9]+$"
@@ -65,7 +65,8 @@ FORMS: Mapping[str, str] = {
     CERTIFICATE_PATTERN: "the ARN of a certificate, like arn:aws:acm:us-east-1:123456789012:certificate/0a1b…",
     DOMAIN_PATTERN: "a domain in lower case, like ai.example.com",
     ZONE_ID_PATTERN: "the id of a hosted zone, like Z0123456789ABCDEFGHIJ",
-    ORIGIN_PATTERN: "an origin without a path, like https://app.example.com; `*` would let every site in",
+    ORIGIN_PATTERN: "an https origin without a path, like https://app.example.com, or http of "
+    "localhost; `*` would let every site in",
     DOMAIN_PREFIX_PATTERN: "lower-case letters, digits and dashes, at most 63",
     INSTANCE_PATTERN: "a type of instance, like t3.medium",
     CACHE_NODE_PATTERN: "a type of cache node, like cache.t4g.small",
