@@ -16,6 +16,8 @@ from slipway.manifest.sections.components import Scale
 COMPONENT_PORT: Final = 8700
 LOAD_BALANCER: Final = "load-balancer"
 INTERNET: Final = "internet"
+VPC_LINK: Final = "vpc-link"  # API Gateway's way into the network
+FUNCTIONS: Final = "functions"  # every Lambda function
 STORE_PORTS: Final[Mapping[str, int]] = {
     "postgres": 5432,
     "redis": 6379,
@@ -145,8 +147,15 @@ def _services(manifest: Manifest) -> Iterator[Workload]:
 
 def _edges(manifest: Manifest, workloads: tuple[Workload, ...], stores: tuple[str, ...]) -> Iterator[Edge]:
     by_name = {workload.name: workload for workload in workloads}
-    for port in (80, 443):
-        yield Edge(INTERNET, LOAD_BALANCER, port)
+    # Without a domain there is no certificate, and so no TLS at the load balancer.
+    front = 443 if manifest.edge.domain is not None else 80
+    if manifest.edge.api_gateway:
+        yield Edge(VPC_LINK, LOAD_BALANCER, front)
+    else:
+        for port in {80, front}:
+            yield Edge(INTERNET, LOAD_BALANCER, port)
+    yield Edge(FUNCTIONS, LOAD_BALANCER, front)
+    yield Edge(FUNCTIONS, INTERNET, 443)
     for workload in workloads:
         if workload.routes:
             yield Edge(LOAD_BALANCER, workload.name, workload.port)

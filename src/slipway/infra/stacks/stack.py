@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aws_cdk import BootstraplessSynthesizer, CfnOutput, CfnParameter, Environment, Stack, Tags
+from aws_cdk import BootstraplessSynthesizer, CfnOutput, CfnParameter, Environment, Stack, Tags, aws_iam
 from constructs import Construct
 
 from slipway.infra.naming import tags_of
@@ -46,6 +46,10 @@ class SiteStack(Stack):
         self.feeds: list[Feed] = []
         for key, value in tags_of(site.manifest, site.names, site.inputs).items():
             Tags.of(self).add(key, value)
+        boundary = site.manifest.delivery.boundary
+        if boundary is not None:
+            policy = aws_iam.ManagedPolicy.from_managed_policy_name(self, "Boundary", boundary)
+            aws_iam.PermissionsBoundary.of(self).apply(policy)
 
     def publish(self, name: str, value: str, description: str) -> CfnOutput:
         """An output, for stacks of other regions and for people."""
