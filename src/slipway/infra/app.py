@@ -78,7 +78,7 @@ def synthesize(manifest: Manifest, environment: str, inputs: Inputs | None = Non
         app = new_app(folder)
         stacks = compose(app, site)
         app.synth()
-        return Assembly(site, tuple(_template(stack, Path(folder)) for stack in stacks))
+        return Assembly(site, tuple(template_of(stack, Path(folder)) for stack in stacks))
 
 
 def new_app(folder: str | None = None) -> App:
@@ -86,7 +86,8 @@ def new_app(folder: str | None = None) -> App:
     return App(outdir=folder, analytics_reporting=False, tree_metadata=False)
 
 
-def _template(stack: SiteStack, folder: Path) -> StackTemplate:
+def template_of(stack: SiteStack, folder: Path) -> StackTemplate:
+    """A stack as `App.synth` wrote it to `folder`."""
     text = (folder / f"{stack.artifact_id}.template.json").read_text("utf-8")
     return StackTemplate(
         part=stack.part,
