@@ -111,7 +111,7 @@ def buildspec(regions: tuple[str, ...]) -> str:
         f'IMAGE_DIGEST=$(aws ecr describe-images --region {regions[0]} --repository-name "$REPOSITORY" '
         '--image-ids imageTag="$IMAGE_TAG" --query "imageDetails[0].imageDigest" --output text)'
     )
-    phases = {
+    phases: dict[str, dict[str, object]] = {
         "pre_build": {"commands": [f'echo "$IMAGE_TAG" | grep -Eqx "{TAG_PATTERN}"', *sign_in]},
         "build": {
             "on-failure": "ABORT",
