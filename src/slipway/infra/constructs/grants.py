@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aws_cdk import Aws
 
-from slipway.infra.constructs.stores import Graph, Stores, Table
+from slipway.infra.constructs.stores import Stores, Table
 from slipway.infra.topology import Workload
 
 # The tables that a part of the platform knows. A service of the user's may use each table that it names.
@@ -51,14 +51,22 @@ class BedrockModel:
     region: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    workload: Workload
+    stores: Stores
+    models: Sequence[BedrockModel]
+
+
 def grants_of(
     workload: Workload, stores: Stores, models: Sequence[BedrockModel], *, tracing: str | None = None
 ) -> tuple[Statement, ...]:
     """Every right of a workload's tasks. `tracing` is the ARN of the log group for metrics, when it is traced."""
     found: dict[str, Statement] = {}
+    asker = _Asker(workload, stores, models)
     for need in workload.needs:
         grant = _BY_NEED.get(need)
-        statements = grant(workload, stores, models) if grant else _table(need, stores)
+        statements = grant(asker) if grant else _table(need, stores)
         found.update((statement.sid, statement) for statement in statements)
     if workload.name in stores.volumes:
         found.update((statement.sid, statement) for statement in _volume(workload.name, stores))
@@ -72,19 +80,19 @@ def accepted(statements: Iterable[Statement]) -> dict[str, str]:
     return {each.sid: each.reason for each in statements if each.reason is not None}
 
 
-def _postgres(workload: Workload, stores: Stores, models: Sequence[BedrockModel]) -> Iterator[Statement]:
+def _postgres(asker: _Asker) -> Iterator[Statement]:
     """A sign-in by role, as the login without rights. Services of the user's sign in with a password."""
-    database = stores.postgres
-    if database is not None and database.iam_auth and database.url_secret_arn is None and workload.kind == "component":
+    database = asker.stores.postgres
+    if database is not None and database.signs_in and asker.workload.kind == "component":
         login = f"dbuser:{database.resource_id}/{APP_LOGIN}"
         yield Statement("PostgresSignIn", ("rds-db:connect",), (_arn("rds-db", login),))
 
 
-def _objects(workload: Workload, stores: Stores, models: Sequence[BedrockModel]) -> Iterator[Statement]:
-    bucket = stores.objects
+def _objects(asker: _Asker) -> Iterator[Statement]:
+    bucket = asker.stores.objects
     if bucket is None or bucket.endpoint_url is not None:
         return
-    prefix = "" if workload.kind == "component" else SERVICE_PREFIX
+    prefix = "" if asker.workload.kind == "component" else SERVICE_PREFIX
     yield Statement(
         "ObjectsList",
         ("s3:ListBucket",),
@@ -101,10 +109,10 @@ def _objects(workload: Workload, stores: Stores, models: Sequence[BedrockModel])
         yield _key("ObjectsKey", (bucket.key_arn,), "s3", ("kms:Decrypt", "kms:GenerateDataKey"))
 
 
-def _dynamodb(workload: Workload, stores: Stores, models: Sequence[BedrockModel]) -> Iterator[Statement]:
-    known = _OWN_TABLES.get(workload.name, ()) if workload.kind == "component" else tuple(stores.tables)
-    for name in known:
-        yield from _table(name, stores)
+def _dynamodb(asker: _Asker) -> Iterator[Statement]:
+    workload, tables = asker.workload, asker.stores.tables
+    for name in _OWN_TABLES.get(workload.name, ()) if workload.kind == "component" else tables:
+        yield from _table(name, asker.stores)
 
 
 def _table(name: str, stores: Stores) -> Iterator[Statement]:
@@ -134,8 +142,8 @@ def _table_arns(table: Table) -> tuple[str, ...]:
     return (table.arn, *(f"{table.arn}/index/{index}" for index in table.indexes))
 
 
-def _neptune(workload: Workload, stores: Stores, models: Sequence[BedrockModel]) -> Iterator[Statement]:
-    graph: Graph | None = stores.neptune
+def _neptune(asker: _Asker) -> Iterator[Statement]:
+    graph = asker.stores.neptune
     if graph is None:
         return
     yield Statement(
@@ -152,16 +160,16 @@ def _neptune(workload: Workload, stores: Stores, models: Sequence[BedrockModel])
     )
 
 
-def _opensearch(workload: Workload, stores: Stores, models: Sequence[BedrockModel]) -> Iterator[Statement]:
-    if stores.opensearch is not None:
-        yield Statement("OpensearchAccess", ("aoss:APIAccessAll",), (stores.opensearch.arn,))
+def _opensearch(asker: _Asker) -> Iterator[Statement]:
+    if asker.stores.opensearch is not None:
+        yield Statement("OpensearchAccess", ("aoss:APIAccessAll",), (asker.stores.opensearch.arn,))
 
 
-def _models(workload: Workload, stores: Stores, models: Sequence[BedrockModel]) -> Iterator[Statement]:
+def _models(asker: _Asker) -> Iterator[Statement]:
     """The models of Bedrock that the manifest declares, and no other."""
     resources: dict[str, None] = {}
     spread = False
-    for model in models:
+    for model in asker.models:
         profile = _SPREAD.fullmatch(model.id)
         if profile is None:
             resources[f"arn:{Aws.PARTITION}:bedrock:{model.region}::foundation-model/{model.id}"] = None
@@ -263,7 +271,7 @@ def _word(name: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", name))
 
 
-_Grant = Callable[[Workload, Stores, Sequence[BedrockModel]], Iterator[Statement]]
+_Grant = Callable[[_Asker], Iterator[Statement]]
 _BY_NEED: Final[Mapping[str, _Grant]] = {
     "postgres": _postgres,
     "objects": _objects,

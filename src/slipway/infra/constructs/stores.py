@@ -20,6 +20,11 @@ class Database:
     iam_auth: bool = True
     url_secret_arn: str | None = None
 
+    @property
+    def signs_in(self) -> bool:
+        """Whether the platform's parts sign in with their role."""
+        return self.iam_auth and self.url_secret_arn is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
