@@ -193,17 +193,17 @@ def test_an_environment_of_a_manifest_without_any_is_refused(tmp_path: Path) -> 
         ),
         (
             "environments: {pre: {template: true, ttl: 7d}}",
-            "3:38 environments.pre.template",
+            "3:22 environments.pre.template",
             "each of them would pay for a network of its own: write share:",
         ),
         (
             "environments: {dev: {}, pre: {template: true, share: dev}}",
-            "3:47 environments.pre.template",
+            "3:31 environments.pre.template",
             "nobody would end them: write ttl: 7d",
         ),
         (
             "environments: {dev: {region: us-east-1}, pre: {template: true, ttl: 7d, share: dev, region: us-west-2}}",
-            "3:93 environments.pre.region",
+            "3:85 environments.pre.region",
             "`dev` lies in us-east-1, and a network is shared in its own region",
         ),
         (

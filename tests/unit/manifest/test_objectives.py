@@ -143,3 +143,47 @@ def test_an_index_made_from_the_documents_loses_nothing_but_takes_its_time(probl
 def test_a_store_that_others_run_is_theirs_to_recover(problems) -> None:
     text = "data: {postgres: {engine: external, url_env: DATABASE_URL}, objects: {endpoint_url: 'http://minio.local:9000'}}\n"
     assert problems(text + recovery("{rto: 1m, rpo: 1s}")) == []
+
+
+TABLES = "dynamodb: {tables: {usage_plans: {hash: plan}}%s}"
+ON_EFS = "services: {vectors: {image: ./vectors, port: 80, volume: {kind: %s, path: /data}}}\n"
+
+
+@pytest.mark.requirement("DRP-02", "R")
+def test_tables_and_volumes_are_counted_as_well(document) -> None:
+    manifest = document(
+        f"data: {{{TABLES % ', copy_to_recovery_region: true'}}}\n{ON_EFS % 'efs'}"
+        "recovery: {region: us-west-2, backups: {daily: 35d}}\n"
+    ).loaded(None).manifest  # fmt: skip
+    figures = {(r.store, r.loss): (str(r.rpo), str(r.rto)) for r in reaches(manifest)}
+    assert figures[("dynamodb", STORE_LOST)] == ("5m", "90m")
+    assert figures[("dynamodb", REGION_LOST)] == ("5m", "30m")
+    assert figures[("vectors", STORE_LOST)] == ("28h", "150m")
+    assert figures[("vectors", REGION_LOST)] == ("32h", "150m")
+
+
+def test_tables_without_a_copy_come_back_from_backups(problems) -> None:
+    two_regions = f"data: {{postgres: {{copy_to_recovery_region: true}}, {TABLES % ''}}}\n"
+    told = problems(two_regions + recovery("{rto: 4h, rpo: 1h}"))
+    assert len(told) == 1
+    assert "dynamodb may lose 32h when the region is lost (daily backups)" in told[0]
+    assert "write data.dynamodb.copy_to_recovery_region: true" in told[0]
+
+
+@pytest.mark.requirement("DRP-02", "R")
+def test_a_volume_on_efs_cannot_lose_five_minutes_only(problems) -> None:
+    text = "components: {}\ndata: {postgres: null, objects: null}\n" + ON_EFS % "efs"
+    told = problems(text + "recovery: {objectives: {rto: 30m, rpo: 5m}}")  # 003
+    assert [line.split(" ", 1)[1].split(" when ")[0] for line in told] == [
+        "recovery.objectives.rto: vectors takes 150m",
+        "recovery.objectives.rpo: vectors may lose 28h",
+    ]
+    assert all("keep its data in a store with point-in-time recovery" in line for line in told)
+    gap = "accepted_gaps: [{store: vectors, rpo: %s, rto: 150m, why: it is made again from the documents}]"
+    assert problems(f"{text}recovery: {{objectives: {{rto: 30m, rpo: 5m}}, {gap % '28h'}}}") == []
+    assert "vectors reaches 28h" in problems(f"{text}recovery: {{objectives: {{rto: 30m, rpo: 5m}}, {gap % '27h'}}}")[0]
+
+
+def test_a_host_volume_holds_what_may_be_lost(problems) -> None:
+    text = "compute: ec2\ncomponents: {}\ndata: {postgres: null, objects: null}\n" + ON_EFS % "host"
+    assert problems(text + "recovery: {objectives: {rto: 30m, rpo: 5m}}") == []
