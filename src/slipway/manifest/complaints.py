@@ -14,7 +14,9 @@ from slipway.manifest.problems import Finding, Path, path_text
 from slipway.manifest.sections.section import FORMS, KEY_PATTERN
 
 _SECRET_WORDS = ("api_key", "apikey", "secret", "password", "token")
-_KEY_ERRORS = frozenset({"string_pattern_mismatch", "string_too_long", "string_too_short", "component", "tag", "variable"})
+_KEY_ERRORS = frozenset(
+    {"string_pattern_mismatch", "string_too_long", "string_too_short", "component", "tag", "variable"}
+)
 # What a person reads for the validator's own error types; `{…}` are the values of the error's context.
 _SENTENCES = {
     "missing": "this key is required{hint}",

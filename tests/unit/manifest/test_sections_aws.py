@@ -140,6 +140,8 @@ EXACT = "public: [10.0.1.0/24, 10.0.2.0/24], private: [10.0.3.0/24, 10.0.4.0/24]
         ("capacity: {target: 150%}", "capacity", "target is 1% to 100%"),
         ("capacity: {disk: 8GiB}", "capacity", "disk is at least 30GiB"),
         ("capacity: {instance: medium}", "capacity.instance", "write a type of instance, like t3.medium"),
+        ("capacity: {kubernetes: 1.35}", "capacity.kubernetes", "a text is due here, not 1.35: write it in quotes"),
+        ("capacity: {kubernetes: '2.0'}", "capacity.kubernetes", "a version of Kubernetes in quotes"),
         # edge
         ("edge: {domain: {name: ai.example.com}}", "edge.domain.zone_id", "this key is required"),
         ("edge: {domain: {name: AI, zone_id: Z0123456789EXAMPLE}}", "edge.domain.name", "a domain in lower case"),

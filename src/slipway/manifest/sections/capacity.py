@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from slipway.manifest.sections.section import Instance, Section
+from slipway.manifest.sections.section import KUBERNETES_PATTERN, Instance, Section
 from slipway.manifest.units import Percent, Size
 
 _WHOLE = Percent(10_000)
@@ -21,6 +21,10 @@ class Capacity(Section):
         default=_WHOLE, description="How full the instances are to be before another one is added; 100%: no spare."
     )
     disk: Size = Field(default=Size(30 * 2**30), description="Disk of each instance.")
+    # AWS charges six times as much for a control plane past its standard support, which 1.35 has until 2027-03-27.
+    kubernetes: str = Field(
+        default="1.35", pattern=KUBERNETES_PATTERN, description="For `compute: eks`: the version of its control plane."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -37,6 +37,7 @@ ZONE_ID_PATTERN = r"^Z[A-Z0-9]{6,31}$"
 ORIGIN_PATTERN = r"^(https://[A-Za-z0-9.-]+|http://(localhost|127\.0\.0\.1))(:[0-9]{1,5})?$"
 DOMAIN_PREFIX_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 INSTANCE_PATTERN = r"^[a-z][a-z0-9-]*\.[a-z0-9]+$"
+KUBERNETES_PATTERN = r"^1\.[0-9]{2}$"
 CACHE_NODE_PATTERN = r"^cache\.[a-z][a-z0-9]*\.[a-z0-9]+$"
 DB_INSTANCE_PATTERN = r"^db\.[a-z][a-z0-9]*\.[a-z0-9]+$"
 SEARCH_INSTANCE_PATTERN = r"^[a-z][a-z0-9]*\.[a-z0-9]+\.search$"
@@ -69,6 +70,7 @@ FORMS: Mapping[str, str] = {
     "localhost; `*` would let every site in",
     DOMAIN_PREFIX_PATTERN: "lower-case letters, digits and dashes, at most 63",
     INSTANCE_PATTERN: "a type of instance, like t3.medium",
+    KUBERNETES_PATTERN: 'a version of Kubernetes in quotes, like "1.35"',
     CACHE_NODE_PATTERN: "a type of cache node, like cache.t4g.small",
     DB_INSTANCE_PATTERN: "a type of database instance, like db.t4g.medium",
     SEARCH_INSTANCE_PATTERN: "a type of OpenSearch instance, like t3.small.search",
