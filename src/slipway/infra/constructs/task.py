@@ -172,10 +172,9 @@ def _container(props: TaskProps) -> Definition.ContainerDefinitionProperty:
         readonly_root_filesystem=True,
         privileged=False if props.launch == "EC2" else None,
         stop_timeout=_STOP_S,
-        port_mappings=[Definition.PortMappingProperty(container_port=props.port, protocol="tcp", name=")],
+        port_mappings=[Definition.PortMappingProperty(container_port=props.port, protocol="tcp")],
         environment=_pairs(props.environment),
-        secrets=[Definition.SecretProperty(name=name, value_from=props.secrets[name].value_from) for name in sorted(props.secrets)]
-        or None,
+        secrets=_references(props.secrets) or None,
         mount_points=_mounts(props.folders) or None,
         linux_parameters=_linux(props),
         health_check=_health(props.probe),
@@ -295,6 +294,10 @@ def _mounts(folders: Sequence[Folder]) -> list[Definition.MountPointProperty]:
 
 def _volume_name(folder: Folder) -> str:
     return folder.path.strip("/").replace("/", "-").replace(".", "-")
+
+
+def _references(secrets: Mapping[str, Secret]) -> list[Definition.SecretProperty]:
+    return [Definition.SecretProperty(name=name, value_from=secrets[name].value_from) for name in sorted(secrets)]
 
 
 def _pairs(values: Mapping[str, Any]) -> list[Definition.KeyValuePairProperty]:
