@@ -1,5 +1,6 @@
 """Synthesized blueprints for tests: each once in a process, and any of them with a part of its manifest changed."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from datetime import date
 from functools import cache
@@ -53,9 +54,10 @@ def mutated(blueprint: str, environment: str, changes: Mapping[str, Any]) -> Ass
 
 def synthesized(make: Callable[[Construct], object], region: str = "us-east-1") -> dict[str, Resource]:
     """The resources of a stack that holds what `make` makes, by logical id."""
-    stack = Stack(new_app(), "Test", synthesizer=BootstraplessSynthesizer(), env={"region": region})
-    make(stack)
-    resources: dict[str, Resource] = Template.from_stack(stack).to_json()["Resources"]
+    with tempfile.TemporaryDirectory() as folder:
+        stack = Stack(new_app(folder), "Test", synthesizer=BootstraplessSynthesizer(), env={"region": region})
+        make(stack)
+        resources: dict[str, Resource] = Template.from_stack(stack).to_json().get("Resources", {})
     return resources
 
 

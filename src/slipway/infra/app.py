@@ -87,6 +87,7 @@ def new_app(folder: str | None = None) -> App:
 
 
 def template_of(stack: SiteStack, folder: Path) -> StackTemplate:
+    """A stack that was synthesized into `folder`, as a value."""
     """A stack as `App.synth` wrote it to `folder`."""
     text = (folder / f"{stack.artifact_id}.template.json").read_text("utf-8")
     return StackTemplate(
