@@ -94,7 +94,9 @@ class Network(Section):
     def _existing_misfit(self) -> str | None:
         own = sorted(self.model_fields_set - _OF_AN_EXISTING_VPC)
         if own:
-            return f"vpc names a network that exists: remove {', '.join(own)}"
+            return (
+                f"vpc names a network that exists: remove {', '.join(own)}, or move them to environments that make one"
+            )
         if self.subnets is None or not self.subnets.private:
             return (
                 "nothing is looked up in a VPC that exists: write subnets: {private: [subnet-…, subnet-…]}, one a zone"
