@@ -1,0 +1,48 @@
+"""The data stack of a blueprint alone, on a ground of plain texts: fast, and without the stacks of others."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from aws_cdk.assertions import Template
+
+from slipway.infra.app import Resource, new_app
+from slipway.infra.site import Site, site_of
+from slipway.infra.stacks.data import DataStack
+from tests.infra.synthesis import INPUTS, PREVIEW_INPUTS, manifest_of
+
+
+class PlainGround:
+    """A foundation whose handles say what they are."""
+
+    data_subnet_ids = ("subnet-data-1", "subnet-data-2")
+    private_subnet_ids = ("subnet-private-1", "subnet-private-2")
+    vpc_id = "vpc-1"
+    log_bucket = "access-logs"
+
+    def security_group(self, name: str) -> str:
+        return f"sg-{name}"
+
+    def key(self, store: str) -> str:
+        return f"arn:aws:kms:us-east-1:123456789012:key/{store}"
+
+
+def site(blueprint: str, environment: str, changes: Mapping[str, Any] | None = None) -> Site:
+    manifest = manifest_of(blueprint, environment, changes)
+    return site_of(manifest, environment, PREVIEW_INPUTS if manifest.template else INPUTS)
+
+
+def data(blueprint: str, environment: str, changes: Mapping[str, Any] | None = None) -> dict[str, Resource]:
+    """The resources of the data stack, by logical id."""
+    return _resources(site(blueprint, environment, changes)) if changes else _unchanged(blueprint, environment)
+
+
+@cache
+def _unchanged(blueprint: str, environment: str) -> dict[str, Resource]:
+    return _resources(site(blueprint, environment))
+
+
+def _resources(whose: Site) -> dict[str, Resource]:
+    stack = DataStack(new_app(), whose, foundation=PlainGround())
+    resources: dict[str, Resource] = Template.from_stack(stack).to_json()["Resources"]
+    return resources
