@@ -6,7 +6,6 @@ from typing import Final
 from aws_cdk import aws_ecs
 from constructs import Construct
 
-
 FARGATE: Final = "FARGATE"
 FARGATE_SPOT: Final = "FARGATE_SPOT"
 

@@ -26,7 +26,8 @@ Alarm = aws_cloudwatch.CfnAlarm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """One metric of CloudWatch and the limit past which copies are added."""
+    """One metric of CloudWatch and the limit past which copies are added. `silent` says that it has no values while
+    nothing happens, which then count as nought."""
 
     name: str
     namespace: str
@@ -34,6 +35,7 @@ class Reason:
     dimensions: Mapping[str, str]
     statistic: str
     limit: float
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +139,7 @@ class Scaling(Construct):
                 step_adjustments=[Policy.StepAdjustmentProperty(metric_interval_lower_bound=0, scaling_adjustment=-1)],
             ),
         )
-        # Nobody asks: no requests and no time of an answer are no reason to keep copies.
-        quiet = " AND ".join(f"FILL({reason.name.lower()}, 0) < {reason.limit / 2:g}" for reason in props.reasons)
+        quiet = " AND ".join(f"{_value(reason)} < {reason.limit / 2:g}" for reason in props.reasons)
         Alarm(
             self,
             "Quiet",
@@ -201,6 +202,11 @@ class Scaling(Construct):
             scaling_target_id=self.target.ref,
             step_scaling_policy_configuration=configuration,
         )
+
+
+def _value(reason: Reason) -> str:
+    """Its values in an expression. Without a value of the CPU nothing is decided: it may only be late."""
+    return f"FILL({reason.name.lower()}, 0)" if reason.silent else reason.name.lower()
 
 
 def _dimensions(reason: Reason) -> list[Alarm.DimensionProperty]:
