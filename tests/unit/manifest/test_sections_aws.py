@@ -164,6 +164,7 @@ EXACT = "public: [10.0.1.0/24, 10.0.2.0/24], private: [10.0.3.0/24, 10.0.4.0/24]
         ("data: {redis: {node: t4g.micro}}", "data.redis.node", "a type of cache node, like cache.t4g.small"),
         ("data: {neptune: {point_in_time: 36d}}", "data.neptune", "point_in_time is 1d to 35d"),
         ("data: {log_domain: {nodes: 5}}", "data.log_domain", "5 nodes cannot be shared out evenly"),
+        ("data: {log_domain: {disk: 5GiB}}", "data.log_domain", "disk is at least 10GiB"),
         ("data: {keys: {rotate_every: 30d}}", "data.keys", "rotate_every is 90d to 2560d"),
         ("data: {dynamodb: {point_in_time: 40d}}", "data.dynamodb", "point_in_time is 1d to 35d"),
         ("data: {dynamodb: {tables: {t: {range: at}}}}", "data.dynamodb.tables.t.hash", "this key is required"),
@@ -233,6 +234,24 @@ def test_each_refusal_names_the_place_and_says_what_to_write(problems, text: str
     assert len(told) == 1, told
     assert told[0].split(" ", 1)[1].startswith(f"{place}: ")
     assert message in told[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "secret"),
+    [
+        ("mongodb://me:hunter2@db.example/app", "hunter2"),
+        ("redis://:hunter2@cache:6379", "hunter2"),
+        ("AKIAIOSFODNN7EXAMPLE", "AKIAIOSFODNN7EXAMPLE"),
+        ("-----BEGIN RSA PRIVATE KEY----- abc", "BEGIN RSA"),
+    ],
+)
+def test_a_credential_in_plain_text_is_refused_and_never_repeated(problems, value: str, secret: str) -> None:
+    told = problems(f"services: {{web: {{{WEB}, environment: {{SOMEWHERE: '{value}'}}}}}}")
+    assert len(told) == 1
+    assert "services.web.environment.SOMEWHERE: this carries a credential" in told[0]
+    assert secret not in told[0]
+    plain = "'https://api.example:8443/v1?at=me@example.com'"
+    assert problems(f"services: {{web: {{{WEB}, environment: {{SOMEWHERE: {plain}}}}}}}") == []
 
 
 def test_a_pagers_url_is_never_repeated(problems) -> None:

@@ -153,6 +153,8 @@ class LogDomain(Section):
 
     @model_validator(mode="after")
     def _shared_out(self) -> Self:
+        if self.disk < Size(10 * 2**30):
+            raise PydanticCustomError("log_domain", "disk is at least 10GiB: OpenSearch takes no smaller one")
         if self.nodes > 1 and self.nodes % 2 and self.nodes % 3:
             raise PydanticCustomError(
                 "log_domain", "{nodes} nodes cannot be shared out evenly: write 1, or a multiple of 2 or 3",

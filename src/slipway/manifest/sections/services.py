@@ -25,6 +25,9 @@ _BY_DIGEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}")
 # Words at the end of a variable's name that say that its value is a secret.
 _SECRET_ENDS: Final = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_CREDENTIALS", "_DSN")
 
+# A URL with a password, a key of AWS, a private key.
+_CREDENTIAL: Final = re.compile(r"://[^/\s:@]*:[^/\s@]+@|\b(AKIA|ASIA)[A-Z0-9]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY")
+
 
 def _checked_image(image: str) -> str:
     if _FOLDER.fullmatch(image) or _BY_DIGEST.fullmatch(image):
@@ -46,6 +49,16 @@ def _no_secret(variable: str) -> str:
     return variable
 
 
+def _no_credential(value: str) -> str:
+    if _CREDENTIAL.search(value):
+        raise PydanticCustomError(
+            "credential",
+            "this carries a credential, and what stands here is plain text: write the variable's name under `secrets`. "
+            "Replace the credential where it was made: it has been in a file",
+        )
+    return value
+
+
 Image = Annotated[
     str,
     Field(max_length=500),
@@ -53,6 +66,7 @@ Image = Annotated[
 ]
 ContainerFolder = Annotated[str, Field(pattern=FOLDER_PATTERN, max_length=200)]
 Variable = Annotated[str, Field(pattern=VARIABLE_PATTERN), AfterValidator(_no_secret)]
+PlainText = Annotated[str, Field(max_length=4000), AfterValidator(_no_credential)]
 
 
 class Volume(Section):
@@ -105,7 +119,7 @@ class Service(Section):
         description="The path that answers 200 while it is well; null: it is well while its port answers.",
     )
     volume: Volume | None = Field(default=None, description="A disk of its own.")
-    environment: Mapping[Variable, Annotated[str, Field(max_length=4000)]] = Field(
+    environment: Mapping[Variable, PlainText] = Field(
         default={}, description="Variables of the container, in plain text."
     )
     secrets: tuple[SecretVariable, ...] = Field(
