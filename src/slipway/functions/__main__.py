@@ -72,7 +72,7 @@ class Runtime:
         )
         try:
             answer = json.dumps(handler(json.loads(body), context)).encode()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is the answer to its event
             sys.stderr.write(json.dumps({"level": "error", "request_id": request_id, **_told(error)}) + "\n")
             self._call("POST", f"/invocation/{request_id}/error", _error(error), type(error).__name__)
         else:

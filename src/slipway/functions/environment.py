@@ -12,7 +12,7 @@ from slipway.base.errors import Misconfigured
 
 
 class Environment:
-    """The environment of one function. Each getter raises Misconfigured, naming the variable, for what it cannot read."""
+    """The environment of one function. Getters raise Misconfigured, naming the variable, for what they cannot read."""
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
         self._variables = os.environ if variables is None else variables

@@ -4,8 +4,8 @@ Cognito waits 5 seconds, a cold start included, and tries three times. So this i
 nothing else: 34 ms by `python -X importtime` on one slow core. Only a program's token needs a call of AWS and imports
 boto3 for it, another 0.6 s.
 
-The tenant is what the user pool holds about the user (`custom:tenant`, which no client may write), and for a program the
-parameter that an operator wrote for its client. Nothing that the request itself carries is taken: a token without a
+The tenant is what the user pool holds about the user (`custom:tenant`, which no client may write), and for a program
+the parameter that an operator wrote for its client. Nothing that the request itself carries is taken: a token without a
 tenant is not issued. The event is of version 3, which covers people and programs alike
 (docs.aws.amazon.com/cognito/latest/developerguide/user-pool-lambda-pre-token-generation.html).
 """
@@ -47,6 +47,7 @@ def answered(event: Mapping[str, Any], environment: Environment) -> dict[str, An
         raise InvalidRequest(f"{source!r} is no event of a token.")
     request = event["request"]
     client = str(event["callerContext"]["clientId"])
+    roles: tuple[Role, ...]
     if source == _MACHINE:
         tenant, roles = _tenant_of_client(client, environment), (Role.SERVICE,)
     else:

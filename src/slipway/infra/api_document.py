@@ -1,7 +1,7 @@
 """The API as its OpenAPI document states it: which routes a platform has, who may call them, what a body looks like.
 
-The document stands beside this module as `openapi.json`, so that a template needs none of the servers' libraries; a test
-compares it with what a running platform answers. Read by the edge's stack. No CDK here.
+The document stands beside this module as `openapi.json`, so that a template needs none of the servers' libraries; a
+test compares it with what a running platform answers. Read by the edge's stack. No CDK here.
 """
 
 import json
@@ -18,7 +18,7 @@ _REFERENCE: Final = "#/components/schemas/"
 # Words about a schema, which validate nothing; `format` of draft 4 knows others than ours.
 _WORDS: Final = frozenset({"title", "description", "default", "examples", "format", "discriminator"})
 HEALTH: Final = "/health"
-# What stays inside: probes and metrics of one process, and uploads to a store that is a folder (S3 has its own address).
+# What stays inside: probes and metrics of one process, and uploads to a store that is a folder (S3 has an address).
 _INSIDE: Final = ("/ready", "/metrics", "/objects/")
 _GREEDY: Final = "/v1/models/{model}"  # a model's name may hold slashes
 

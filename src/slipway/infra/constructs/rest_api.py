@@ -1,8 +1,8 @@
 """A REST API in front of the private load balancer: routes, tokens, schemas, CORS, throttle, usage plans, logs.
 
-Every method is an HTTP proxy through the VPC link. What a client sends is checked here (token and scope by Cognito, body
-by its schema) and again by the platform, which also checks what it answers. An answer that comes in pieces is passed on
-in pieces, for up to 15 minutes; any other has 29 seconds (docs/aws-edge.md).
+Every method is an HTTP proxy through the VPC link. What a client sends is checked here (token and scope by Cognito,
+body by its schema) and again by the platform, which also checks what it answers. An answer that comes in pieces is
+passed on in pieces, for up to 15 minutes; any other has 29 seconds (docs/aws-edge.md).
 """
 
 import hashlib
@@ -109,7 +109,6 @@ class RestApi(Construct):
         self.stage = self._stage(self._deployment())
         self.stage_name = self.stage.ref
         self.stage_arn = f"arn:{Aws.PARTITION}:apigateway:{Aws.REGION}::/restapis/{self.api_id}/stages/{STAGE}"
-        self.stage_node_stage = self.stage
         self._usage_plans()
 
     def _called_by_pages(self) -> list[str]:
@@ -234,7 +233,7 @@ class RestApi(Construct):
         template = body.replace('"DETAIL"', "$context.error.messageString")
         headers = {"gatewayresponse.header.Access-Control-Allow-Origin": "method.request.header.Origin"}
         for kind in ("DEFAULT_4XX", "DEFAULT_5XX"):
-            options = {
+            options: dict[str, Any] = {
                 "response_type": kind,
                 "response_templates": {"application/json": template},
                 "response_parameters": headers if self._props.origins else None,
@@ -285,7 +284,7 @@ class RestApi(Construct):
         return stage
 
     def _usage_plans(self) -> None:
-        """A plan for each of the manifest's, and each client on the one of its name, else on `default`, else its own."""
+        """A plan for each of the manifest's; a client is on the one of its name, else on `default`, else on its own."""
         clients = self._props.clients
         plans = {name: self._usage_plan(name, throttle) for name, throttle in clients.plans.items()}
         for name, client_id in clients.ids.items():

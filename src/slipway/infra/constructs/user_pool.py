@@ -19,7 +19,8 @@ from slipway.infra.reasons import accept
 
 Mfa = Literal["off", "optional", "required"]
 _MFA: Final[Mapping[Mfa, str]] = {"off": "OFF", "optional": "OPTIONAL", "required": "ON"}
-# NIST SP 800-63B-4 section 3.1.1 asks for 15 where a password is the only factor; the kinds of characters are cdk-nag's.
+# NIST SP 800-63B-4 section 3.1.1 asks for 15 where a password is the only factor; the kinds of characters are
+# cdk-nag's.
 _PASSWORD: Final = {
     "minimumLength": 15,
     "requireLowercase": True,

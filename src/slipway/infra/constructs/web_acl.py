@@ -1,8 +1,9 @@
 """A web ACL: AWS's managed rules, a bound on what one address may ask, and room for prompts.
 
-The core rule set refuses bodies over 8 KiB and bodies that look like markup, paths or addresses. That is what prompts and
-documents look like, so these five rules only count, and a rule behind the set refuses what they labelled everywhere but
-on the routes that take prompts. The bodies of those routes are checked by the platform itself, which runs no part of them.
+The core rule set refuses bodies over 8 KiB and bodies that look like markup, paths or addresses. That is what prompts
+and documents look like, so these five rules only count, and a rule behind the set refuses what they labelled everywhere
+but on the routes that take prompts. The bodies of those are checked by the platform itself, which runs no part of
+them.
 """
 
 from collections.abc import Iterable, Sequence
