@@ -122,6 +122,8 @@ class Aurora(Construct):
             storage_encrypted=True,
             kms_key_id=props.key_arn,
             backup_retention_period=props.point_in_time_days,
+            preferred_backup_window="01:00-01:30",  # before the backups of the plan begin
+            preferred_maintenance_window="tue:23:00-tue:23:30",
             copy_tags_to_snapshot=True,
             delete_automated_backups=not props.lasting,
             deletion_protection=props.lasting,
