@@ -17,4 +17,7 @@ def compose(app: App, site: Site) -> tuple[SiteStack, ...]:
 
 
 def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
-    yield from ()
+    from slipway.infra.stacks.foundation import FoundationStack
+
+    foundation = FoundationStack(app, site)
+    yield foundation
