@@ -43,7 +43,8 @@ class Environment:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What there is around a task. `discovery` are host names by workload, `dependencies` and `provider_keys`
-    variables whose value is a secret; `declared` is what a service's own section says, by workload."""
+    variables whose value is a secret. `platform` is what every part of the platform is told, `common` what every task
+    is; `declared` is what a service's own section says, by workload."""
 
     region: str
     workloads: Mapping[str, Workload]
@@ -52,12 +53,13 @@ class Surroundings:
     dependencies: Mapping[str, str]
     provider_keys: tuple[str, ...]
     platform: Mapping[str, str]
+    common: Mapping[str, str] = field(default_factory=dict)
     declared: Mapping[str, Environment] = field(default_factory=dict)
 
 
 def environment_of(workload: Workload, around: Surroundings) -> Environment:
     """Everything that a task is told."""
-    plain = {"AWS_REGION": around.region, "AWS_DEFAULT_REGION": around.region}
+    plain = {"AWS_REGION": around.region, "AWS_DEFAULT_REGION": around.region, **around.common}
     secrets: dict[str, Secret] = {}
     if workload.kind == "component":
         plain |= {"SLIPWAY_HOME": HOME, "SLIPWAY_HOST": "0.0.0.0", "SLIPWAY_PORT": str(workload.port)}

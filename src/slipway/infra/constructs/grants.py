@@ -59,9 +59,15 @@ class _Asker:
 
 
 def grants_of(
-    workload: Workload, stores: Stores, models: Sequence[BedrockModel], *, tracing: str | None = None
+    workload: Workload,
+    stores: Stores,
+    models: Sequence[BedrockModel],
+    *,
+    metrics: str | None = None,
+    flags: str | None = None,
 ) -> tuple[Statement, ...]:
-    """Every right of a workload's tasks. `tracing` is the ARN of the log group for metrics, when it is traced."""
+    """Every right of a workload's tasks. `metrics` is the ARN of the log group for metrics, when tasks are traced, and
+    `flags` that of the feature flags."""
     found: dict[str, Statement] = {}
     asker = _Asker(workload, stores, models)
     for need in workload.needs:
@@ -70,8 +76,12 @@ def grants_of(
         found.update((statement.sid, statement) for statement in statements)
     if workload.name in stores.volumes:
         found.update((statement.sid, statement) for statement in _volume(workload.name, stores))
-    if tracing is not None:
-        found.update((statement.sid, statement) for statement in _traces(tracing))
+    if metrics is not None:
+        found.update((statement.sid, statement) for statement in _traces(metrics))
+    if flags is not None:
+        found["FeaturesRead"] = Statement(
+            "FeaturesRead", ("appconfig:StartConfigurationSession", "appconfig:GetLatestConfiguration"), (flags,)
+        )
     return tuple(found.values())
 
 

@@ -98,11 +98,11 @@ class Service(Construct):
             enable_execute_command=False,
         )
         if route is not None:
-            self.resource.add_dependency(route.rule)
+            self.resource.add_resource_dependency(route.rule)
 
     def after(self, other: "Service") -> None:
         """Starts, and changes, only once `other` is steady."""
-        self.resource.add_dependency(other.resource)
+        self.resource.add_resource_dependency(other.resource)
 
 
 def _targets(scope: Construct, task: Task, route: Route, *, switched: bool) -> Definition.LoadBalancerProperty:

@@ -135,7 +135,7 @@ class Task(Construct):
             container_definitions=[_container(props), *_beside(props)],
             tags=[CfnTag(key="Workload", value=props.workload)],
         )
-        self.definition.add_dependency(self.log_group)
+        self.definition.add_resource_dependency(self.log_group)
         accept(
             self.definition,
             {
