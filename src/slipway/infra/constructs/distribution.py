@@ -7,9 +7,10 @@ own business, so what the bucket does not have is answered with the page.
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aws_cdk import Aws, CfnDeletionPolicy, aws_cloudfront, aws_logs, aws_s3
+from aws_cdk import Aws, aws_cloudfront, aws_logs, aws_s3
 from constructs import Construct
 
+from slipway.infra.constructs.retention import keep
 from slipway.infra.reasons import accept
 
 # Ids that AWS gives to policies of its own (docs.aws.amazon.com/AmazonCloudFront, "Using managed cache policies").
@@ -93,8 +94,7 @@ class Distribution(Construct):
                 ]
             },
         )
-        policy = CfnDeletionPolicy.RETAIN if self._props.lasting else CfnDeletionPolicy.DELETE
-        bucket.cfn_options.deletion_policy = bucket.cfn_options.update_replace_policy = policy
+        keep(bucket, self._props.lasting)
         accept(bucket, {"AwsSolutions-S1": "CloudFront alone reads it, and logs each request."})
         return bucket
 
@@ -227,7 +227,7 @@ class Distribution(Construct):
         """Each request, to CloudWatch: the source is the distribution, and what connects both is the delivery."""
         props = self._props
         group = aws_logs.CfnLogGroup(self, "Log", log_group_name=props.log_group, retention_in_days=props.log_days)
-        group.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
+        keep(group, lasting=False)
         source = aws_logs.CfnDeliverySource(
             self, "LogSource", name=f"{props.comment}-console", resource_arn=self.arn, log_type="ACCESS_LOGS"
         )
@@ -239,7 +239,6 @@ class Distribution(Construct):
             destination_resource_arn=f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{group.ref}",
             output_format="json",
         )
-        delivery = aws_logs.CfnDelivery(
+        aws_logs.CfnDelivery(
             self, "LogDelivery", delivery_source_name=source.ref, delivery_destination_arn=target.attr_arn
         )
-        delivery.add_dependency(source)

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from aws_cdk import Aws, CfnDeletionPolicy, aws_iam, aws_lambda, aws_logs, aws_sqs
+from aws_cdk import Aws, aws_iam, aws_lambda, aws_logs, aws_sqs
 from constructs import Construct
 
+from slipway.infra.constructs.grants import Statement, accepted
+from slipway.infra.constructs.image_repository import repository_name
+from slipway.infra.constructs.retention import keep
 from slipway.infra.reasons import accept
-
-Statement = Mapping[str, Any]
 
 HANDLERS: Final = ("pre_token", "scheduler", "failover", "readiness", "canary", "first_response")
 _ENTRY: Final = ("python", "-m", "slipway.functions")
@@ -58,9 +59,10 @@ class FunctionProps:
             raise ValueError(f"{self.timeout_s} s: a function has 30 s to 15 min")
 
 
-def allow(sid: str, actions: Sequence[str], resources: Sequence[str], condition: Any = None) -> Statement:
-    """A statement of a policy; one whose resource is `*` needs a reason under its Sid."""
-    return _statement("Allow", sid, actions, resources, condition)
+def platform_image(platform: str, digest: str) -> str:
+    """The platform's image in this account and region, by digest."""
+    registry = f"{Aws.ACCOUNT_ID}.dkr.ecr.{Aws.REGION}.{Aws.URL_SUFFIX}"
+    return f"{registry}/{repository_name(platform)}@{digest}"
 
 
 class FunctionHome(Construct):
@@ -72,6 +74,7 @@ class FunctionHome(Construct):
         self.failures = aws_sqs.CfnQueue(
             self, "Failures", sqs_managed_sse_enabled=True, message_retention_period=_QUEUE_KEEPS_S
         )
+        keep(self.failures, lasting=False)
         accept(self.failures, {"AwsSolutions-SQS3": "It is itself where undelivered events of the functions end."})
         aws_sqs.CfnQueuePolicy(
             self, "FailuresPolicy", queues=[self.failures.ref], policy_document=_encrypted_only(self.failures.attr_arn)
@@ -95,7 +98,7 @@ class Function(Construct):
             retention_in_days=place.log_days,
             kms_key_id=place.log_key_arn,
         )
-        self.log.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
+        keep(self.log, lasting=False)
         self.role = self._role(home, props)
         self.resource = aws_lambda.CfnFunction(
             self,
@@ -138,11 +141,13 @@ class Function(Construct):
         )
 
     def _role(self, home: FunctionHome, props: FunctionProps) -> aws_iam.CfnRole:
+        statements = (*_always(home, self.log.attr_arn), *props.statements)
         role = aws_iam.CfnRole(
             self,
             "Role",
             assume_role_policy_document=_document(
                 {
+                    "Sid": "Take",
                     "Effect": "Allow",
                     "Principal": {"Service": "lambda.amazonaws.com"},
                     "Action": "sts:AssumeRole",
@@ -151,50 +156,59 @@ class Function(Construct):
             policies=[
                 {
                     "policyName": "function",
-                    "policyDocument": _document(*_always(home, self.log.attr_arn), *props.statements),
+                    "policyDocument": _document(*(each.document() for each in statements), _NOT_BY_THE_CODE),
                 }
             ],
         )
-        accept(
-            role,
-            {
-                "Log": "The streams of this function's own log group, whose names Lambda chooses.",
-                "NetworkInterfaces": "Lambda makes the interfaces in the subnets, before they have an ARN; the code "
-                "itself is denied these calls.",
-                "NotByTheCode": "A denial.",
-                "Traces": "X-Ray has no resources that a policy could name.",
-            },
-        )
+        accept(role, {**accepted(statements), "NotByTheCode": "A denial."})
         return role
 
 
 def _always(home: FunctionHome, log_arn: str) -> tuple[Statement, ...]:
     """What Lambda itself does in the function's name."""
-    interfaces = (
-        "ec2:AssignPrivateIpAddresses",
-        "ec2:CreateNetworkInterface",
-        "ec2:DeleteNetworkInterface",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribeSubnets",
-        "ec2:UnassignPrivateIpAddresses",
+    traces = Statement(
+        "Traces",
+        ("xray:PutTelemetryRecords", "xray:PutTraceSegments"),
+        ("*",),
+        reason="X-Ray has no resources that a policy could name.",
     )
-    code = {"ArnLike": {"lambda:SourceFunctionArn": f"arn:{Aws.PARTITION}:lambda:*:{Aws.ACCOUNT_ID}:function:*"}}
-    traces = ("xray:PutTelemetryRecords", "xray:PutTraceSegments")
     return (
-        allow("Log", ("logs:CreateLogStream", "logs:PutLogEvents"), (log_arn,)),
-        allow("NetworkInterfaces", interfaces, ("*",)),
-        _statement("Deny", "NotByTheCode", interfaces, ("*",), code),
-        allow("Undelivered", ("sqs:SendMessage",), (home.failures.attr_arn,)),
-        *((allow("Traces", traces, ("*",)),) if home.place.tracing else ()),
+        Statement(
+            "Log",
+            ("logs:CreateLogStream", "logs:PutLogEvents"),
+            (log_arn,),
+            reason="The streams of this function's own log group, whose names Lambda chooses.",
+        ),
+        Statement(
+            "NetworkInterfaces",
+            _INTERFACES,
+            ("*",),
+            reason="Lambda makes the interfaces in the subnets, before they have an ARN; the code itself is denied it.",
+        ),
+        Statement("Undelivered", ("sqs:SendMessage",), (home.failures.attr_arn,)),
+        *((traces,) if home.place.tracing else ()),
     )
 
 
-def _statement(effect: str, sid: str, actions: Sequence[str], resources: Sequence[str], condition: Any) -> Statement:
-    statement = {"Sid": sid, "Effect": effect, "Action": list(actions), "Resource": list(resources)}
-    return statement if condition is None else {**statement, "Condition": condition}
+_INTERFACES: Final = (
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+)
+# The role serves both Lambda and the code; only calls of the code carry the function's ARN.
+_NOT_BY_THE_CODE: Final = {
+    "Sid": "NotByTheCode",
+    "Effect": "Deny",
+    "Action": list(_INTERFACES),
+    "Resource": "*",
+    "Condition": {"Null": {"lambda:SourceFunctionArn": "false"}},
+}
 
 
-def _document(*statements: Statement) -> dict[str, Any]:
+def _document(*statements: Mapping[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [dict(statement) for statement in statements]}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from aws_cdk import Aws, aws_cognito, aws_iam
 from constructs import Construct
 
-from slipway.infra.constructs.function import Statement, allow
+from slipway.infra.constructs.grants import Statement, accepted
 from slipway.infra.constructs.user_pool import UserPool
 from slipway.infra.naming import Names
 from slipway.infra.reasons import accept
@@ -59,7 +59,13 @@ class IdentityPool(Construct):
         )
 
     def _role(self, group: str, statements: Sequence[Statement]) -> aws_iam.CfnRole:
-        own = allow("WhoAmI", ("cognito-identity:GetCredentialsForIdentity",), ("*",))
+        own = Statement(
+            "WhoAmI",
+            ("cognito-identity:GetCredentialsForIdentity",),
+            ("*",),
+            reason="Cognito's identities have no ARN that a policy could name; it gives the own alone.",
+        )
+        held = (own, *statements)
         role = aws_iam.CfnRole(
             self,
             Names.construct(f"role-{group}"),
@@ -68,11 +74,11 @@ class IdentityPool(Construct):
             policies=[
                 {
                     "policyName": "group",
-                    "policyDocument": {"Version": "2012-10-17", "Statement": [dict(own), *map(dict, statements)]},
+                    "policyDocument": {"Version": "2012-10-17", "Statement": [each.document() for each in held]},
                 }
             ],
         )
-        accept(role, {"WhoAmI": "Cognito's identities have no ARN that a policy could name; it gives the own alone."})
+        accept(role, accepted(held))
         return role
 
 

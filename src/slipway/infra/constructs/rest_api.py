@@ -12,18 +12,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aws_cdk import Aws, CfnDeletionPolicy, aws_apigateway, aws_logs
+from aws_cdk import Aws, aws_apigateway, aws_logs
 from constructs import Construct
 
 from slipway.infra.api_document import ApiRoute
+from slipway.infra.constructs.api_domain import SECURITY_POLICIES
 from slipway.infra.constructs.cors import preflight_integration, preflight_response
+from slipway.infra.constructs.retention import keep
 from slipway.infra.naming import Names
 from slipway.infra.reasons import accept
 
 STAGE: Final = "live"
 BUFFERED_MS: Final = 29_000  # API Gateway's limit for an answer that is sent whole
 STREAMED_MS: Final = 900_000  # and for one that is sent in pieces
-_SECURITY_POLICIES: Final = {"1.3": "SecurityPolicy_TLS13_1_3_2025_09", "1.2": "SecurityPolicy_TLS13_1_2_PQ_2025_09"}
+
 # Bodies that are no text; without this their bytes would be taken for UTF-8.
 _BINARY: Final = ("application/octet-stream", "application/pdf", "multipart/form-data")
 _TOKEN: Final = re.compile(r"\$\{Token\[[^\]]*\]\}")
@@ -91,7 +93,7 @@ class RestApi(Construct):
             endpoint_configuration={"types": ["REGIONAL"]},
             # Only where AWS's own name serves: behind a domain of one's own it would be a way around.
             disable_execute_api_endpoint=props.own_domain,
-            security_policy=_SECURITY_POLICIES[props.tls],
+            security_policy=SECURITY_POLICIES[props.tls],
             endpoint_access_mode="STRICT",
             api_key_source_type="HEADER",
             binary_media_types=list(_BINARY),
@@ -246,7 +248,7 @@ class RestApi(Construct):
         told = hashlib.sha256("\n".join(self._definition).encode()).hexdigest()
         deployment = aws_apigateway.CfnDeployment(self, f"Deployment{told[:16]}", rest_api_id=self.api_id)
         for each in (*self.methods, *self.preflights):
-            deployment.add_dependency(each)
+            deployment.add_resource_dependency(each)
         return deployment
 
     def _stage(self, deployment: aws_apigateway.CfnDeployment) -> aws_apigateway.CfnStage:
@@ -256,7 +258,7 @@ class RestApi(Construct):
             log = aws_logs.CfnLogGroup(
                 self, "AccessLog", log_group_name=props.log_group, retention_in_days=props.log_days
             )
-            log.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
+            keep(log, lasting=False)
         stage = aws_apigateway.CfnStage(
             self,
             "Stage",

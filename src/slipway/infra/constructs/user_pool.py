@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from aws_cdk import Aws, CfnDeletionPolicy, CfnResource, aws_cognito, aws_secretsmanager
+from aws_cdk import Aws, aws_cognito, aws_secretsmanager
 from constructs import Construct
 
 from slipway.infra.constructs.function import Function
+from slipway.infra.constructs.retention import keep
 from slipway.infra.naming import Names
 from slipway.infra.reasons import accept
 
@@ -136,7 +137,7 @@ class UserPool(Construct):
             },
             deletion_protection="ACTIVE" if props.lasting else "INACTIVE",
         )
-        _keep(pool, props.lasting)
+        keep(pool, props.lasting)
         if props.mfa != "required":
             accept(pool, {"AwsSolutions-COG2": "The manifest leaves the second factor to whoever signs in."})
         if not props.threat_protection:
@@ -185,7 +186,7 @@ class UserPool(Construct):
             id_token_validity=self._props.times.access_s,
             **options,
         )
-        client.add_dependency(self.server)
+        client.add_resource_dependency(self.server)
         return client
 
     def _api_scopes(self) -> list[str]:
@@ -214,11 +215,5 @@ class UserPool(Construct):
                 "anew has another (docs/aws-edge.md)."
             },
         )
-        _keep(secret, lasting=False)
+        keep(secret, lasting=False)
         return secret
-
-
-def _keep(resource: CfnResource, lasting: bool) -> None:
-    policy = CfnDeletionPolicy.RETAIN if lasting else CfnDeletionPolicy.DELETE
-    resource.cfn_options.deletion_policy = policy
-    resource.cfn_options.update_replace_policy = policy

@@ -6,13 +6,15 @@ but on the routes that take prompts. The bodies of those are checked by the plat
 them.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from aws_cdk import Aws, CfnDeletionPolicy, aws_logs, aws_wafv2
+from aws_cdk import Aws, aws_logs, aws_wafv2
 from constructs import Construct
 
+from slipway.infra.constructs.retention import keep
 from slipway.infra.naming import Names
 
 _CORE: Final = "AWSManagedRulesCommonRuleSet"
@@ -63,7 +65,7 @@ class WebAcl(Construct):
             log_group_name=f"aws-waf-logs-{props.metric.lower()}",
             retention_in_days=props.log_days,
         )
-        log.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
+        keep(log, lasting=False)
         self.log_group_name = f"aws-waf-logs-{props.metric.lower()}"
         logging = aws_wafv2.CfnLoggingConfiguration(
             self,
@@ -87,7 +89,7 @@ class WebAcl(Construct):
                 ],
             },
         )
-        logging.add_dependency(log)
+        logging.add_resource_dependency(log)
 
     def attach(self, identifier: str, resource_arn: str) -> aws_wafv2.CfnWebACLAssociation:
         """Puts the ACL in front of a stage or a load balancer of its region."""
@@ -121,13 +123,15 @@ class WebAcl(Construct):
         }
 
     def _bodies(self) -> dict[str, Any]:
-        labelled = _any(
-            {"labelMatchStatement": {"scope": "LABEL", "key": f"{_LABELS}:{label}"}} for label in _BODY_RULES.values()
-        )
-        prompts = [_begins(path) for path in self._props.prompt_paths]
-        statement = labelled
-        if prompts:
-            statement = {"andStatement": {"statements": [labelled, {"notStatement": {"statement": _any(prompts)}}]}}
+        labels = [f"{_LABELS}:{label}" for label in _BODY_RULES.values()]
+        statement: dict[str, Any] = {
+            "orStatement": {
+                "statements": [{"labelMatchStatement": {"scope": "LABEL", "key": label}} for label in labels]
+            }
+        }
+        if self._props.prompt_paths:
+            others = {"notStatement": {"statement": _begins(self._props.prompt_paths)}}
+            statement = {"andStatement": {"statements": [statement, others]}}
         return {
             "name": "BodiesOfOtherRoutes",
             "action": {"block": {}},
@@ -144,16 +148,11 @@ class WebAcl(Construct):
         }
 
 
-def _any(statements: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    found = list(statements)
-    return found[0] if len(found) == 1 else {"orStatement": {"statements": found}}
-
-
-def _begins(path: str) -> dict[str, Any]:
+def _begins(paths: Sequence[str]) -> dict[str, Any]:
+    """A path that begins with one of `paths`, with or without a stage's name before it."""
     return {
-        "byteMatchStatement": {
-            "searchString": path,
-            "positionalConstraint": "STARTS_WITH",
+        "regexMatchStatement": {
+            "regexString": f"^(/[a-z]+)?({'|'.join(re.escape(path) for path in paths)})([/?]|$)",
             "fieldToMatch": {"uriPath": {}},
             # As API Gateway decodes a path before it routes: what is not decoded here would pass as another route.
             "textTransformations": [{"priority": 0, "type": "URL_DECODE"}, {"priority": 1, "type": "NORMALIZE_PATH"}],
