@@ -24,7 +24,10 @@ Resource = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StackTemplate:
-    """A stack as it is deployed. `part` names it within its site, `text` is the template's JSON."""
+    """A stack as it is deployed. `part` names it within its site, `text` is the template's JSON.
+
+    `paths` leads from the path of each construct to its logical id.
+    """
 
     part: str
     name: str
@@ -33,6 +36,7 @@ class StackTemplate:
     text: str
     after: tuple[str, ...]
     feeds: tuple[Feed, ...]
+    paths: Mapping[str, str]
 
     def resources(self, kind: str | None = None) -> dict[str, Resource]:
         """Resources by logical id, those of one type when it is given."""
@@ -71,24 +75,36 @@ class Assembly:
         return whole.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Synthesis:
+    """An assembly with the tree of constructs that it came from, which `checks` looks at."""
+
+    app: App
+    assembly: Assembly
+
+
 def synthesize(manifest: Manifest, environment: str, inputs: Inputs | None = None) -> Assembly:
     """The templates of one environment. Raises Misconfigured or InvalidRequest as `site_of` does."""
+    return synthesize_tree(manifest, environment, inputs).assembly
+
+
+def synthesize_tree(manifest: Manifest, environment: str, inputs: Inputs | None = None) -> Synthesis:
+    """The same with its tree, so that one synthesis does for all gates."""
     site = site_of(manifest, environment, inputs or Inputs())
     with tempfile.TemporaryDirectory(prefix="slipway-synth-") as folder:
         app = new_app(folder)
         stacks = compose(app, site)
         app.synth()
-        return Assembly(site, tuple(template_of(stack, Path(folder)) for stack in stacks))
+        return Synthesis(app, Assembly(site, tuple(template_of(stack, Path(folder)) for stack in stacks)))
 
 
 def new_app(folder: str | None = None) -> App:
-    """An app that asks nobody anything."""
-    return App(outdir=folder, analytics_reporting=False, tree_metadata=False)
+    """An app that asks nobody anything. CDK's own validation is off: it writes to stderr, and `checks` has the gates."""
+    return App(outdir=folder, analytics_reporting=False, tree_metadata=False, builtin_cloud_formation_validation=False)
 
 
 def template_of(stack: SiteStack, folder: Path) -> StackTemplate:
-    """A stack that was synthesized into `folder`, as a value."""
-    """A stack as `App.synth` wrote it to `folder`."""
+    """A stack that `App.synth` wrote to `folder`, as a value."""
     text = (folder / f"{stack.artifact_id}.template.json").read_text("utf-8")
     return StackTemplate(
         part=stack.part,
@@ -98,4 +114,18 @@ def template_of(stack: SiteStack, folder: Path) -> StackTemplate:
         text=text,
         after=tuple(sorted(each.stack_name for each in stack.dependencies)),
         feeds=tuple(stack.feeds),
+        paths=_paths(folder / f"{stack.artifact_id}.metadata.json"),
     )
+
+
+def _paths(metadata: Path) -> Mapping[str, str]:
+    """Logical ids by construct path, as synthesis writes them beside the template."""
+    if not metadata.exists():
+        return {}
+    entries: Mapping[str, Any] = json.loads(metadata.read_bytes())
+    return {
+        path.removeprefix("/"): entry["data"]
+        for path, found in entries.items()
+        for entry in found
+        if entry["type"] == "aws:cdk:logicalId"
+    }

@@ -23,7 +23,7 @@ class ResourceType:
     """One type. `create_only` and `maybe_create_only` are paths below Properties, with `*` for each item of a list.
 
     A change of the first replaces the resource; a change of the second may, which the service decides. `identifier` are
-    the properties that name it.
+    the properties that name it; `tag_property` is where its tags stand when it takes any.
     """
 
     name: str
@@ -31,6 +31,7 @@ class ResourceType:
     maybe_create_only: tuple[Pointer, ...]
     identifier: tuple[Pointer, ...]
     taggable: bool
+    tag_property: str
     schema: Mapping[str, Any]
 
     def enums(self, properties: Mapping[str, Any]) -> Iterator[tuple[Pointer, Any, tuple[Any, ...]]]:
@@ -72,9 +73,17 @@ def _read(digest: str) -> ResourceType:
         create_only=_pointers(schema, "createOnlyProperties"),
         maybe_create_only=_pointers(schema, "conditionalCreateOnlyProperties"),
         identifier=_pointers(schema, "primaryIdentifier"),
-        taggable=bool(schema.get("tagging", {}).get("taggable", False)) or "Tags" in schema.get("properties", {}),
+        taggable=_taggable(schema),
+        tag_property=str(schema.get("tagging", {}).get("tagProperty", "/properties/Tags")).removeprefix("/properties/"),
         schema=schema,
     )
+
+
+def _taggable(schema: Mapping[str, Any]) -> bool:
+    """Whether CloudFormation can tag it when it makes it."""
+    tagging = schema.get("tagging", {})
+    declared = str(tagging.get("tagProperty", "/properties/Tags")).removeprefix("/properties/")
+    return bool(tagging.get("taggable", True)) and declared in schema.get("properties", {})
 
 
 def _pointers(schema: Mapping[str, Any], key: str) -> tuple[Pointer, ...]:

@@ -1,0 +1,113 @@
+"""The gates over one synthesis: cfn-lint, cdk-nag and our own policies, side by side, as values.
+
+Called by `operations.plan` and by tests. cdk-nag runs in CDK's node process over the tree that was synthesized; its
+answer is taken as a report, so that nothing is raised, printed or synthesized twice. cfn-lint runs in this process by
+its Python API. A finding is accepted only where the resource's metadata names its rule (`reasons`); one about wildcards
+only where every such statement is named by its Sid.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, Final
+
+from slipway.infra.app import Assembly, StackTemplate, Synthesis
+from slipway.infra.findings import Finding
+from slipway.infra.policies import policies
+from slipway.infra.reasons import reasons_of
+from slipway.infra.wildcards import unreasoned, wildcards
+
+_WILDCARDS: Final = "AwsSolutions-IAM5"
+_SEVERITIES: Final[Mapping[str, Any]] = {"E": "error", "W": "warning"}
+
+
+def check(synthesis: Synthesis) -> tuple[Finding, ...]:
+    """All findings, sorted; those with a reason are among them."""
+    with ThreadPoolExecutor(max_workers=2) as side:  # nag waits for node, lint computes here
+        nagged = side.submit(lambda: tuple(nag(synthesis)))
+        linted = side.submit(lambda: tuple(lint(synthesis.assembly)))
+        ours = tuple(policies(synthesis.assembly))
+        return tuple(sorted({*nagged.result(), *linted.result(), *ours}))
+
+
+def lint(assembly: Assembly) -> Iterator[Finding]:
+    """What cfn-lint says, errors and warnings."""
+    for stack in assembly.stacks:
+        for rule, severity, message, path in _lint(stack.text, stack.region):
+            name = str(path[1]) if len(path) > 1 and path[0] == "Resources" else ""
+            resource = stack.template.get("Resources", {}).get(name, {})
+            where = ".".join(str(part) for part in path[2:])
+            yield Finding(
+                stack=stack.part,
+                resource=name,
+                rule=rule,
+                message=f"{where}: {message}" if where else message,
+                gate="cfn-lint",
+                severity=_SEVERITIES[severity],
+                accepted=reasons_of(resource).get(rule, ""),
+            )
+
+
+def nag(synthesis: Synthesis) -> Iterator[Finding]:
+    """What cdk-nag's rules for AWS solutions say, over the tree as it was synthesized."""
+    from cdk_nag import AwsSolutionsChecks
+
+    stacks = {path: (stack, name) for stack in synthesis.assembly.stacks for path, name in stack.paths.items()}
+    report = AwsSolutionsChecks(synthesis.app).validate_scope(synthesis.app)
+    for violation in report.violations:
+        rule = violation.rule_name.partition("[")[0]
+        for construct in violation.violating_resources:
+            path = getattr(construct, "construct_path", None) or ""
+            stack, name = stacks.get(path, (None, path))
+            yield Finding(
+                stack=stack.part if stack is not None else "",
+                resource=name,
+                rule=rule,
+                message=_said(violation.rule_name, violation.description),
+                gate="cdk-nag",
+                severity="warning" if violation.severity == "warning" else "error",
+                accepted=_accepted(stack, name, rule),
+            )
+
+
+def refused(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Those that stop a deploy."""
+    return tuple(finding for finding in findings if finding.refused)
+
+
+def _said(rule: str, description: str) -> str:
+    detail = rule.partition("[")[2].removesuffix("]")
+    sentence = description.strip()
+    return f"{sentence} ({detail})" if detail else sentence
+
+
+def _accepted(stack: StackTemplate | None, name: str, rule: str) -> str:
+    resource = stack.resources().get(name) if stack is not None else None
+    if resource is None:
+        return ""
+    reasons = reasons_of(resource)
+    if rule != _WILDCARDS:
+        return reasons.get(rule, "")
+    sids = [statement.get("Sid", "") for statement in wildcards(resource)]
+    if not sids or unreasoned(resource):
+        return ""
+    return "; ".join(f"{sid}: {reasons[sid]}" for sid in sids)
+
+
+def _lint(text: str, region: str) -> Iterator[tuple[str, str, str, list[Any]]]:
+    """(rule, E or W, message, path) of each match."""
+    from cfnlint.decode.decode import decode_str
+
+    template, problems = decode_str(text)
+    matches = problems or list(_runner(region).validate_template(template))
+    for match in matches:
+        if match.rule.id[0] in _SEVERITIES:
+            yield match.rule.id, match.rule.id[0], match.message, list(getattr(match, "path", None) or [])
+
+
+@cache
+def _runner(region: str) -> Any:
+    from cfnlint.config import ConfigMixIn
+    from cfnlint.runner import Runner
+
+    return Runner(ConfigMixIn([], regions=[region]))
