@@ -17,7 +17,14 @@ def compose(app: App, site: Site) -> tuple[SiteStack, ...]:
 
 
 def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
+    from slipway.infra.stacks.access import AccessStack
+    from slipway.infra.stacks.edge_global import EdgeGlobalStack
     from slipway.infra.stacks.foundation import FoundationStack
 
     foundation = FoundationStack(app, site)
     yield foundation
+    edge_global = EdgeGlobalStack(app, site) if EdgeGlobalStack.is_needed(site) else None
+    if edge_global is not None:
+        yield edge_global
+    if AccessStack.is_needed(site):
+        yield AccessStack(app, site, foundation=foundation, edge_global=edge_global)

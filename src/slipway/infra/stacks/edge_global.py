@@ -18,6 +18,11 @@ _OUTPUT: Final = "ConsoleUrl"
 class EdgeGlobalStack(SiteStack):
     """The console's pages. `distribution` has its bucket and ids, `web_acl` is None where the firewall is off."""
 
+    @staticmethod
+    def is_needed(site: Site) -> bool:
+        """Where the manifest has the console on CloudFront."""
+        return site.manifest.edge.cdn
+
     def __init__(self, scope: App, site: Site) -> None:
         super().__init__(
             scope, site, "edge-global", description=f"The console of {site.names.prefix} on CloudFront.", region=REGION
