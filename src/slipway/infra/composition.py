@@ -19,6 +19,7 @@ def compose(app: App, site: Site) -> tuple[SiteStack, ...]:
 def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     from slipway.infra.stacks.access import AccessStack
     from slipway.infra.stacks.edge_global import EdgeGlobalStack
+    from slipway.infra.stacks.entrance import EntranceStack
     from slipway.infra.stacks.foundation import FoundationStack
 
     foundation = FoundationStack(app, site)
@@ -26,5 +27,16 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     edge_global = EdgeGlobalStack(app, site) if EdgeGlobalStack.is_needed(site) else None
     if edge_global is not None:
         yield edge_global
-    if AccessStack.is_needed(site):
-        yield AccessStack(app, site, foundation=foundation, edge_global=edge_global)
+    access_stack = (
+        AccessStack(app, site, foundation=foundation, edge_global=edge_global) if AccessStack.is_needed(site) else None
+    )
+    if access_stack is not None:
+        yield access_stack
+    access = AccessStack.without(site) if access_stack is None else access_stack.access
+    entrance_stack = (
+        EntranceStack(app, site, foundation=foundation, certificate_arn=access.certificate_arn)
+        if EntranceStack.is_needed(site)
+        else None
+    )
+    if entrance_stack is not None:
+        yield entrance_stack

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from slipway.infra.site import Site
 from slipway.infra.topology import (
     FUNCTIONS,
+    INTERNAL_LOAD_BALANCER,
     INTERNET,
     LOAD_BALANCER,
     VPC_LINK,
@@ -35,6 +36,7 @@ HTTPS: Final = 443
 _AT_AWS: Final = frozenset({Need.OBJECTS.value, Need.DYNAMODB.value})
 _PURPOSES: Final[Mapping[str, str]] = {
     LOAD_BALANCER: "The load balancer",
+    INTERNAL_LOAD_BALANCER: "The load balancer of internal routes",
     VPC_LINK: "API Gateway's interfaces in the VPC",
     FUNCTIONS: "Functions of Lambda",
 }
@@ -69,7 +71,12 @@ def passages_of(site: Site) -> Passages:
     members = {workload.name: NODES for workload in workloads} if site.manifest.compute == "eks" else {}
     groups = {members.get(name, name): purpose for name, purpose in _groups(site)}
     found: dict[tuple[str, str, int], Passage] = {}
-    for passage in (*_along_edges(site, members), *_to_models(site, members), *_to_aws(site, members)):
+    for passage in (
+        *_along_edges(site, members),
+        *_of_operators(site),
+        *_to_models(site, members),
+        *_to_aws(site, members),
+    ):
         found.setdefault((passage.source, passage.target, passage.port), passage)
     return Passages(groups, members, tuple(sorted(found.values())))
 
@@ -115,6 +122,14 @@ def _targets(manifest: Manifest, edge: Edge) -> tuple[str, ...]:
     if dependency is not None:
         return dependency.cidrs or (ANYWHERE,)
     return (edge.target,)
+
+
+def _of_operators(site: Site) -> Iterator[Passage]:
+    """Who operates the platform reaches what its functions reach, from the bastion."""
+    if site.manifest.bastion is not None:
+        for edge in site.topology.edges:
+            if edge.source == FUNCTIONS and edge.target != INTERNET:
+                yield Passage(BASTION, edge.target, edge.port, f"operators call {edge.target}")
 
 
 def _to_models(site: Site, members: Mapping[str, str]) -> Iterator[Passage]:

@@ -15,6 +15,7 @@ from slipway.manifest.sections.components import Scale
 
 COMPONENT_PORT: Final = 8700
 LOAD_BALANCER: Final = "load-balancer"
+INTERNAL_LOAD_BALANCER: Final = "internal-load-balancer"  # of routes that the internet must not reach
 INTERNET: Final = "internet"
 VPC_LINK: Final = "vpc-link"  # API Gateway's way into the network
 FUNCTIONS: Final = "functions"  # every Lambda function
@@ -157,7 +158,10 @@ def _edges(manifest: Manifest, workloads: tuple[Workload, ...], stores: tuple[st
     yield Edge(FUNCTIONS, LOAD_BALANCER, front)
     yield Edge(FUNCTIONS, INTERNET, 443)
     for workload in workloads:
-        if workload.routes:
+        if workload.routes and workload.exposure == "internal":
+            yield Edge(INTERNAL_LOAD_BALANCER, workload.name, workload.port)
+            yield Edge(FUNCTIONS, INTERNAL_LOAD_BALANCER, front)
+        elif workload.routes:
             yield Edge(LOAD_BALANCER, workload.name, workload.port)
         if workload.files:
             yield Edge(workload.name, files_of(workload.name), EFS_PORT)

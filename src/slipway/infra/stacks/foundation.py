@@ -132,10 +132,10 @@ class FoundationStack(SiteStack):
 
     def _take_subnets(self, public: Sequence[str], private: Sequence[str], isolated: Sequence[str]) -> None:
         running = self.site.manifest.network.azs if self.site.manifest.network.vpc is None else len(private)
-        self.public_subnet_ids = tuple(public)
-        self.private_subnet_ids = tuple(private)
-        self.data_subnet_ids = tuple(isolated or private)
-        self.task_subnet_ids = tuple(private[:running])
+        self.public_subnet_ids: Sequence[str] = tuple(public)
+        self.private_subnet_ids: Sequence[str] = tuple(private)
+        self.data_subnet_ids: Sequence[str] = tuple(isolated or private)
+        self.task_subnet_ids: Sequence[str] = tuple(private[:running])
 
     def _zones(self, count: int) -> tuple[str, ...]:
         named = self.site.inputs.zones
