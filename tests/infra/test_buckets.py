@@ -27,7 +27,10 @@ def test_it_is_encrypted_versioned_private_and_logged() -> None:
     assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
     assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
     assert len(properties["PublicAccessBlockConfiguration"]) == 4
-    assert properties["LoggingConfiguration"] == {"DestinationBucketName": "access-logs", "LogFilePrefix": "objects/"}
+    assert properties["LoggingConfiguration"] == {
+        "DestinationBucketName": "access-logs",
+        "LogFilePrefix": "buckets/objects/",
+    }
 
 
 @pytest.mark.requirement("DAT-04", "T")

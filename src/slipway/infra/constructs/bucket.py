@@ -28,10 +28,8 @@ class Lifecycle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketProps:
-    """`log_bucket` takes the access logs, under `log_prefix`; `origins` are web pages that may load and store objects.
-
-    `events` tells EventBridge of each new object, for workflows that begin with one.
-    """
+    """`log_bucket` takes the access logs, under `log_prefix`; `origins` are web pages that may load and store
+    objects."""
 
     key_arn: str
     versioning: bool
@@ -40,7 +38,6 @@ class BucketProps:
     log_prefix: str
     lasting: bool
     origins: Sequence[str] = field(default=())
-    events: bool = False
     replication: Replication | None = None
 
 
@@ -70,11 +67,10 @@ class Bucket(Construct):
                 destination_bucket_name=props.log_bucket, log_file_prefix=props.log_prefix
             ),
             cors_configuration=_cors(props.origins),
+            # Workflows begin with a new object, and AWS Backup follows the changes of a bucket by the same events.
             notification_configuration=s3.CfnBucket.NotificationConfigurationProperty(
                 event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
-            )
-            if props.events
-            else None,
+            ),
             replication_configuration=None
             if props.replication is None or role is None
             else _replication(props.replication, role.arn),

@@ -1,64 +1,32 @@
 """The data stack: every store of a site, its secrets, and its backups. Protected from deletion in production.
 
-Each store is made by its construct from the manifest's numbers; what others must know of it stands in `stores`.
+What each store is asked for stands in `store_props`; what others must know of it in `stores`.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Iterator
+from typing import Protocol
 
 from aws_cdk import App, Aws, Fn
 
 from slipway.infra.constructs import aurora as pg
-from slipway.infra.constructs.aurora import Aurora, AuroraProps
-from slipway.infra.constructs.bucket import Bucket, BucketProps, Lifecycle
+from slipway.infra.constructs import stores as handles
+from slipway.infra.constructs.aurora import Aurora
+from slipway.infra.constructs.backup_plan import BackupPlan, BackupPlanProps
+from slipway.infra.constructs.backup_vault import BackupVault, BackupVaultProps
+from slipway.infra.constructs.bucket import Bucket
+from slipway.infra.constructs.file_system import FileSystem
+from slipway.infra.constructs.global_cluster import GlobalCluster
+from slipway.infra.constructs.neptune import Neptune
 from slipway.infra.constructs.parameter import Parameter
-from slipway.infra.constructs.redis import Redis, RedisProps
-from slipway.infra.constructs.replication import Replication
+from slipway.infra.constructs.redis import Redis
+from slipway.infra.constructs.search_domain import SearchDomain
 from slipway.infra.constructs.secret import Copied, Generated, Secret, SecretProps
-from slipway.infra.constructs.stores import Bucket as BucketHandle
-from slipway.infra.constructs.stores import Cache, Database, Stores
-from slipway.infra.constructs.stores import Table as TableHandle
-from slipway.infra.constructs.table import Index, Replica, Table, TableProps
-from slipway.infra.naming import tags_of
+from slipway.infra.constructs.table import Table
+from slipway.infra.constructs.vector_collection import VectorCollection
 from slipway.infra.site import Site
+from slipway.infra.stacks import store_props as wanted
 from slipway.infra.stacks.stack import SiteStack
-from slipway.manifest.sections.data import Objects, Postgres
-from slipway.manifest.sections.data import Redis as RedisSection
-from slipway.manifest.sections.monitoring import channel_of
-from slipway.manifest.sections.tables import Table as TableSection
-
-OWNER: Final = "slipway_owner"
-OWNER_SECRET: Final = "postgres-owner"
-TOKEN_SECRET: Final = "redis-token"
-SECRET_KEY: Final = "SLIPWAY_SECRET_KEY"
-_IDENTIFIER: Final = 63  # characters that RDS takes
-_PASSWORD_LENGTH: Final = 48
-_KEY_LENGTH: Final = 64  # of letters and digits: 380 bits
-
-
-class Ground(Protocol):
-    """What the stores stand on: the foundation's network and keys."""
-
-    data_subnet_ids: Sequence[str]
-    log_bucket: str
-
-    def security_group(self, name: str) -> str:
-        """The id of the group of a store, by its name."""
-
-    def key(self, store: str) -> str:
-        """The ARN of the key of a store, by its name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
-    """What stands in the recovery region for this one's stores to be copied to: ARNs, as parameters of this stack."""
-
-    region: str
-    vault_arn: str
-    key_arn: str
-    bucket_arn: str | None
+from slipway.infra.stacks.store_props import OWNER_SECRET, TOKEN_SECRET, Elsewhere, Ground
 
 
 class Targets(Protocol):
@@ -71,8 +39,9 @@ class Targets(Protocol):
 class DataStack(SiteStack):
     """Every store. None or empty is what the manifest does not ask for.
 
-    `stores` is what tasks need: addresses, ARNs, secrets. `aurora`, `redis` and `tables` are the constructs, for
-    alarms and backups.
+    `stores` is what tasks need: addresses, ARNs, secrets. `aurora`, `redis`, `bucket`, `tables`, `neptune`,
+    `collection`, `log_domain` and `files` (by service) are the constructs, for alarms; `vault` and `backups` for the
+    watch over backups.
     """
 
     def __init__(self, scope: App, site: Site, *, foundation: Ground, targets: Targets | None = None) -> None:
@@ -81,17 +50,47 @@ class DataStack(SiteStack):
         )
         self._ground = foundation
         self._elsewhere = None if targets is None else targets.known_to(self)
-        self.secrets = {name: self._secret(name, generated) for name, generated in _secrets(site)}
+        self.secrets = {name: self._secret(name, generated) for name, generated in wanted.secrets_of(site)}
+        self.aurora = self._aurora()
+        self.global_cluster = self._global_cluster()
+        self.redis = self._redis()
+        self.bucket = self._bucket()
+        self.tables = {
+            name: Table(
+                self,
+                f"Table{site.names.construct(name)}",
+                wanted.table_props(site, foundation, section, self._elsewhere),
+            )
+            for name, section in site.manifest.data.dynamodb.tables.items()
+        }
         data = site.manifest.data
-        own_postgres = data.postgres is not None and data.postgres.engine == "aurora"
-        self.aurora = self._aurora(data.postgres) if data.postgres and own_postgres else None
-        self.redis = self._redis(data.redis) if data.redis and data.redis.url_env is None else None
-        self.bucket = self._bucket(data.objects) if data.objects and _makes_bucket(data.objects) else None
-        self.tables = {name: self._table(name, table) for name, table in data.dynamodb.tables.items()}
+        self.neptune = (
+            Neptune(self, "Neptune", wanted.neptune_props(site, foundation)) if data.graph == "neptune" else None
+        )
+        self.collection = (
+            VectorCollection(self, "Vectors", wanted.collection_props(site, foundation))
+            if data.search == "opensearch"
+            else None
+        )
+        self.log_domain = (
+            SearchDomain(self, "LogDomain", wanted.log_domain_props(site, foundation))
+            if data.logs == "opensearch"
+            else None
+        )
+        self.files = {
+            name: FileSystem(
+                self,
+                f"Files{site.names.construct(name)}",
+                wanted.file_system_props(site, foundation, name, service),
+            )
+            for name, service in wanted.volumes_of(site).items()
+        }
+        self.vault, self.backups = self._backups()
         self.stores = self._stores()
         self._publish_parameters()
 
     def _secret(self, name: str, generated: Generated | None) -> Secret:
+        elsewhere = self._elsewhere
         return Secret(
             self,
             f"Secret{self.site.names.construct(name)}",
@@ -103,119 +102,119 @@ class DataStack(SiteStack):
                 generated=generated,
                 lasting=self.site.lasting,
                 copied=None
-                if self._elsewhere is None
-                else Copied(region=self._elsewhere.region, key_arn=self._elsewhere.key_arn),
+                if elsewhere is None
+                else Copied(region=elsewhere.region, key_arn=elsewhere.keys["secrets"]),
             ),
         )
 
-    def _aurora(self, postgres: Postgres) -> Aurora:
+    def _aurora(self) -> Aurora | None:
+        section = self.site.manifest.data.postgres
+        if section is None or section.engine != "aurora":
+            return None
         return Aurora(
-            self,
-            "Postgres",
-            AuroraProps(
-                identifier=bounded(self.site.names.stack("postgres"), _IDENTIFIER),
-                capacity=pg.Capacity(min_acu=postgres.min_acu, max_acu=postgres.max_acu, readers=postgres.readers),
-                subnet_ids=self._ground.data_subnet_ids,
-                security_group_id=self._ground.security_group("postgres"),
-                key_arn=self._ground.key("postgres"),
-                owner=self.secrets[OWNER_SECRET],
-                owner_name=OWNER,
-                iam_auth=postgres.iam_auth,
-                point_in_time_days=postgres.point_in_time.days,
-                watching=pg.Watching(
-                    every_s=postgres.monitoring_every.seconds,
-                    insights=postgres.performance_insights,
-                    log_days=self._log_days,
-                    log_key_arn=self._ground.key("logs"),
-                ),
-                lasting=self.site.lasting,
-            ),
+            self, "Postgres", wanted.aurora_props(self.site, self._ground, section, self.secrets[OWNER_SECRET])
         )
 
-    def _redis(self, redis: RedisSection) -> Redis:
-        return Redis(
+    def _global_cluster(self) -> GlobalCluster | None:
+        section = self.site.manifest.data.postgres
+        if self.aurora is None or self._elsewhere is None or section is None or not section.copy_to_recovery_region:
+            return None
+        return GlobalCluster(
             self,
-            "Redis",
-            RedisProps(
-                node=redis.node,
-                multi_az=redis.multi_az,
-                subnet_ids=self._ground.data_subnet_ids,
-                security_group_id=self._ground.security_group("redis"),
-                key_arn=self._ground.key("redis"),
-                token=self.secrets[TOKEN_SECRET],
-                log_group=self.site.names.log_group("redis"),
-                log_days=self._log_days,
-                log_key_arn=self._ground.key("logs"),
-            ),
+            "PostgresEverywhere",
+            identifier=wanted.cluster_identifier(self.site, "postgres-global"),
+            first=self.aurora,
+            lasting=self.site.lasting,
         )
 
-    def _bucket(self, objects: Objects) -> Bucket:
-        elsewhere = self._elsewhere
-        replication = None
-        if elsewhere is not None and elsewhere.bucket_arn is not None:
-            replication = Replication(
-                region=elsewhere.region, bucket_arn=elsewhere.bucket_arn, key_arn=elsewhere.key_arn
+    def _redis(self) -> Redis | None:
+        section = self.site.manifest.data.redis
+        if section is None or section.url_env is not None:
+            return None
+        return Redis(self, "Redis", wanted.redis_props(self.site, self._ground, section, self.secrets[TOKEN_SECRET]))
+
+    def _bucket(self) -> Bucket | None:
+        section = self.site.manifest.data.objects
+        if section is None or section.bucket is not None or section.endpoint_url is not None:
+            return None
+        return Bucket(self, "Objects", wanted.bucket_props(self.site, self._ground, section, self._elsewhere))
+
+    def _backups(self) -> tuple[BackupVault | None, BackupPlan | None]:
+        """Nothing is backed up where data goes with its stack, or where the manifest asks for no backup."""
+        kept = wanted.kept_of(self.site.manifest.recovery.backups)
+        resources = tuple(self._backed_up())
+        if not kept or not resources or not self.site.lasting:
+            return None, None
+        vault = BackupVault(
+            self,
+            "Backups",
+            BackupVaultProps(
+                name=wanted.vault_name(self.site),
+                key_arn=self._ground.key("backups"),
+                lock=wanted.lock_of(self.site),
+                lasting=True,
+            ),
+        )
+        plan = BackupPlan(
+            self,
+            "BackupPlan",
+            BackupPlanProps(
+                name=vault.name,
+                vault=vault,
+                kept=kept,
+                resources=resources,
+                copy_to=self._elsewhere.vault_arn if self._elsewhere else None,
+            ),
+        )
+        return vault, plan
+
+    def _backed_up(self) -> Iterator[str]:
+        """The ARNs of what holds data that is made nowhere else. Redis and search indexes are made again."""
+        objects = self.site.manifest.data.objects
+        if self.aurora is not None:
+            yield self.aurora.arn
+        if self.neptune is not None:
+            yield Fn.join(
+                ":", ["arn", Aws.PARTITION, "rds", Aws.REGION, Aws.ACCOUNT_ID, "cluster", self.neptune.identifier]
             )
-        return Bucket(
-            self,
-            "Objects",
-            BucketProps(
-                key_arn=self._ground.key("objects"),
-                versioning=objects.versioning,
-                lifecycle=lifecycle_of(objects),
-                log_bucket=self._ground.log_bucket,
-                log_prefix="objects/",
-                lasting=self.site.lasting,
-                origins=self.site.manifest.edge.cors,
-                events=self.site.manifest.workflows.engine == "step-functions",
-                replication=replication,
-            ),
-        )
+        for table in self.tables.values():
+            yield table.arn
+        if self.bucket is not None and objects is not None and objects.versioning:
+            yield self.bucket.arn  # AWS Backup takes a bucket with versions only
+        for files in self.files.values():
+            yield files.arn
 
-    def _table(self, name: str, table: TableSection) -> Table:
-        dynamodb = self.site.manifest.data.dynamodb
-        replicas = [Replica(region=self.site.region, key_arn=self._ground.key("dynamodb"))]
-        if self._elsewhere is not None and dynamodb.copy_to_recovery_region:
-            replicas.append(Replica(region=self._elsewhere.region, key_arn=self._elsewhere.key_arn))
-        return Table(
-            self,
-            f"Table{self.site.names.construct(name)}",
-            TableProps(
-                key=Index(hash=table.hash, range=table.range),
-                indexes={key: Index(hash=index.hash, range=index.range) for key, index in table.indexes.items()},
-                numbers=table.numbers,
-                ttl=table.ttl,
-                point_in_time_days=dynamodb.point_in_time.days,
-                replicas=replicas,
-                lasting=self.site.lasting,
-                tags=tags_of(self.site.manifest, self.site.names, self.site.inputs),
-            ),
-        )
-
-    @property
-    def _log_days(self) -> int:
-        return self.site.manifest.monitoring.log_retention.days
-
-    def _stores(self) -> Stores:
-        return Stores(
+    def _stores(self) -> handles.Stores:
+        return handles.Stores(
             postgres=self._database(),
             objects=self._objects(),
             redis=self._cache(),
             tables={
-                name: TableHandle(name=table.name, arn=table.arn, indexes=table.indexes)
+                name: handles.Table(name=table.name, arn=table.arn, indexes=table.indexes)
                 for name, table in self.tables.items()
             },
             tables_key_arn=self._ground.key("dynamodb") if self.tables else None,
+            neptune=self._graph(),
+            opensearch=self._vectors(),
+            volumes={
+                name: handles.Volume(
+                    file_system_id=files.id,
+                    file_system_arn=files.arn,
+                    access_point_id=files.access_point_id,
+                    access_point_arn=files.access_point_arn,
+                )
+                for name, files in self.files.items()
+            },
             secrets={name: secret.arn for name, secret in self.secrets.items()},
             secrets_key_arns=(self._ground.key("secrets"),),
         )
 
-    def _database(self) -> Database | None:
+    def _database(self) -> handles.Database | None:
         postgres = self.site.manifest.data.postgres
         if self.aurora is None:
             url = postgres.url_env if postgres else None
-            return Database(url_secret_arn=self.secrets[url].arn) if url else None
-        return Database(
+            return handles.Database(url_secret_arn=self.secrets[url].arn) if url else None
+        return handles.Database(
             endpoint=self.aurora.endpoint,
             port=str(pg.PORT),
             name=pg.DATABASE,
@@ -224,23 +223,35 @@ class DataStack(SiteStack):
             iam_auth=postgres is not None and postgres.iam_auth,
         )
 
-    def _objects(self) -> BucketHandle | None:
+    def _objects(self) -> handles.Bucket | None:
         objects = self.site.manifest.data.objects
         if self.bucket is not None:
-            return BucketHandle(name=self.bucket.name, arn=self.bucket.arn, key_arn=self._ground.key("objects"))
+            return handles.Bucket(name=self.bucket.name, arn=self.bucket.arn, key_arn=self._ground.key("objects"))
         if objects is None or objects.bucket is None:
             return None
         arn = Fn.join("", ["arn:", Aws.PARTITION, ":s3:::", objects.bucket])
-        return BucketHandle(name=objects.bucket, arn=arn, key_arn=None, endpoint_url=objects.endpoint_url)
+        return handles.Bucket(name=objects.bucket, arn=arn, key_arn=None, endpoint_url=objects.endpoint_url)
 
-    def _cache(self) -> Cache | None:
+    def _cache(self) -> handles.Cache | None:
         redis = self.site.manifest.data.redis
         if self.redis is None:
             url = redis.url_env if redis else None
-            return Cache(url_secret_arn=self.secrets[url].arn) if url else None
-        return Cache(
+            return handles.Cache(url_secret_arn=self.secrets[url].arn) if url else None
+        return handles.Cache(
             endpoint=self.redis.endpoint, port=self.redis.port, token_secret_arn=self.secrets[TOKEN_SECRET].arn
         )
+
+    def _graph(self) -> handles.Graph | None:
+        neptune = self.neptune
+        if neptune is None:
+            return None
+        return handles.Graph(endpoint=neptune.endpoint, port=neptune.port, resource_id=neptune.resource_id)
+
+    def _vectors(self) -> handles.Collection | None:
+        collection = self.collection
+        if collection is None:
+            return None
+        return handles.Collection(name=collection.name, arn=collection.arn, endpoint=collection.endpoint)
 
     def _publish_parameters(self) -> None:
         for path, value in self._addresses():
@@ -263,41 +274,11 @@ class DataStack(SiteStack):
             yield "objects/bucket", self.stores.objects.name
         for name, table in self.tables.items():
             yield f"dynamodb/{name}", table.name
-
-
-def lifecycle_of(objects: Objects) -> Lifecycle:
-    """The lifecycle that the manifest asks for, in days."""
-    return Lifecycle(
-        infrequent_after_days=objects.infrequent_after.days if objects.infrequent_after else None,
-        archive_after_days=objects.archive_after.days if objects.archive_after else None,
-        versions_kept_days=objects.versions_kept.days,
-    )
-
-
-def bounded(name: str, most: int) -> str:
-    """`name`, cut to what a service takes; a cut one ends in a part of its hash and so stays its own."""
-    if len(name) <= most:
-        return name
-    return f"{name[: most - 9].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def _makes_bucket(objects: Objects) -> bool:
-    return objects.bucket is None and objects.endpoint_url is None
-
-
-def _secrets(site: Site) -> Iterator[tuple[str, Generated | None]]:
-    """Each secret once: those that Slipway makes up, and, sorted, those that somebody fills (None)."""
-    manifest = site.manifest
-    postgres, redis = manifest.data.postgres, manifest.data.redis
-    yield SECRET_KEY, Generated(length=_KEY_LENGTH)
-    if postgres is not None and postgres.engine == "aurora":
-        yield OWNER_SECRET, Generated(length=_PASSWORD_LENGTH, username=OWNER)
-    if redis is not None and redis.url_env is None:
-        yield TOKEN_SECRET, Generated(length=_PASSWORD_LENGTH)
-    named = {secret for service in manifest.services.values() for secret in service.secrets}
-    named |= {dependency.secret for dependency in manifest.dependencies.values()}
-    named |= {model.api_key_env for model in manifest.models.available.values() if model.api_key_env}
-    named |= {store.url_env for store in (postgres, redis) if store is not None and store.url_env}
-    named |= {address for address in manifest.monitoring.notify.critical if channel_of(address) == "pager"}
-    for name in sorted(named - {SECRET_KEY}):
-        yield name, None
+        if self.neptune is not None:
+            yield "neptune/endpoint", self.neptune.endpoint
+        if self.collection is not None:
+            yield "opensearch/endpoint", self.collection.endpoint
+        if self.log_domain is not None:
+            yield "logs/endpoint", self.log_domain.endpoint
+        if self.vault is not None:
+            yield "backups/vault", self.vault.name
