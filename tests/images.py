@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -84,7 +83,7 @@ def base_root(folder: Path) -> Path:
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         shutil.rmtree(folder / "dev")  # device files are for whoever runs it; to copy one is to read it without end
         (folder / "dev").mkdir()
-        _run(Image(folder, {"PATH": _PATH}), "ldconfig")  # finds the library of the Python in /usr/local
+        _put_python(folder)
     return folder
 
 
@@ -187,12 +186,17 @@ def _replaced(text: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], text)
 
 
-def _python() -> list[str]:
-    """This machine's Python where the official images have theirs."""
+def _put_python(root: Path) -> None:
+    """This machine's Python where the official images have theirs; without what was installed into it."""
     prefix = Path(sys.base_prefix)
     assert prefix != Path("/usr"), "a Python of Debian's own cannot stand in /usr/local"
-    assert Path(sysconfig.get_path("stdlib", vars={"installed_base": str(prefix)})).is_dir()
-    return ["--ro-bind", str(prefix), "/usr/local"]
+
+    def needless(folder: str, names: list[str]) -> set[str]:
+        library = Path(folder).parent == prefix / "lib"
+        return {name for name in names if name == "__pycache__" or (library and name in ("site-packages", "test"))}
+
+    shutil.copytree(prefix, root / "usr/local", symlinks=True, dirs_exist_ok=True, ignore=needless)
+    _run(Image(root, {"PATH": _PATH}), "ldconfig")
 
 
 def _run(image: Image, command: str) -> None:
@@ -209,7 +213,7 @@ def _run(image: Image, command: str) -> None:
     done = subprocess.run(
         [
             program("bwrap", package="bubblewrap"),
-            *("--bind", str(image.root), "/", *_python(), *certificates, "--dev", "/dev", "--proc", "/proc"),
+            *("--bind", str(image.root), "/", *certificates, "--dev", "/dev", "--proc", "/proc"),
             *("--unshare-pid", "--unshare-ipc", "--cap-add", "ALL", "--die-with-parent", "--clearenv"),
             *_variables(told | {"HOME": "/root"} | image.environment),
             *("--chdir", image.folder, "/bin/sh", "-ec", command),
@@ -275,7 +279,7 @@ def container(
     process = subprocess.Popen(
         [
             program("bwrap", package="bubblewrap"),
-            *("--ro-bind", str(image.root), "/", *_python(), "--dev", "/dev", "--proc", "/proc"),
+            *("--ro-bind", str(image.root), "/", "--dev", "/dev", "--proc", "/proc"),
             *(word for path, outside in volumes.items() for word in ("--bind", str(outside), path)),
             *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
             *(() if network else ("--unshare-net",)),
