@@ -9,6 +9,8 @@ from aws_cdk.assertions import Template
 from slipway.infra.app import Resource, new_app
 from slipway.infra.site import Site, site_of
 from slipway.infra.stacks.data import DataStack
+from slipway.infra.stacks.recovery_targets import RecoveryTargetsStack
+from slipway.infra.stacks.stack import SiteStack
 from tests.infra.synthesis import INPUTS, PREVIEW_INPUTS, manifest_of
 
 
@@ -34,15 +36,31 @@ def site(blueprint: str, environment: str, changes: Mapping[str, Any] | None = N
 
 def data(blueprint: str, environment: str, changes: Mapping[str, Any] | None = None) -> dict[str, Resource]:
     """The resources of the data stack, by logical id."""
-    return _resources(site(blueprint, environment, changes)) if changes else _unchanged(blueprint, environment)
+    return stacks(blueprint, environment, changes)["data"]
+
+
+def targets(blueprint: str, environment: str, changes: Mapping[str, Any] | None = None) -> dict[str, Resource]:
+    """The resources of the stack that copies are sent to, by logical id."""
+    return stacks(blueprint, environment, changes)["recovery-targets"]
+
+
+def stacks(
+    blueprint: str, environment: str, changes: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Resource]]:
+    """The resources of each stack that this area makes, by part and logical id."""
+    return made(site(blueprint, environment, changes)) if changes else _unchanged(blueprint, environment)
 
 
 @cache
-def _unchanged(blueprint: str, environment: str) -> dict[str, Resource]:
-    return _resources(site(blueprint, environment))
+def _unchanged(blueprint: str, environment: str) -> dict[str, dict[str, Resource]]:
+    return made(site(blueprint, environment))
 
 
-def _resources(whose: Site) -> dict[str, Resource]:
-    stack = DataStack(new_app(), whose, foundation=PlainGround())
-    resources: dict[str, Resource] = Template.from_stack(stack).to_json()["Resources"]
-    return resources
+def made(whose: Site) -> dict[str, dict[str, Resource]]:
+    """The same, of any site."""
+    app = new_app()
+    elsewhere = RecoveryTargetsStack(app, whose) if RecoveryTargetsStack.is_needed(whose) else None
+    found: list[SiteStack] = [DataStack(app, whose, foundation=PlainGround(), targets=elsewhere)]
+    if elsewhere is not None:
+        found.append(elsewhere)
+    return {stack.part: Template.from_stack(stack).to_json()["Resources"] for stack in found}

@@ -48,7 +48,7 @@ def test_each_can_be_restored_as_far_back_as_declared_and_is_encrypted(
     for name in names:
         properties = table(resources, name)["Properties"]
         assert properties["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
-        [replica] = properties["Replicas"]
+        replica = properties["Replicas"][0]
         assert replica["Region"] == "us-east-1"
         assert replica["SSESpecification"]["KMSMasterKeyId"].endswith(":key/dynamodb")
         assert replica["PointInTimeRecoverySpecification"] == {

@@ -135,7 +135,7 @@ class DataStack(SiteStack):
 
     def _bucket(self) -> Bucket | None:
         section = self.site.manifest.data.objects
-        if section is None or section.bucket is not None or section.endpoint_url is not None:
+        if section is None or not wanted.makes_bucket(section):
             return None
         return Bucket(self, "Objects", wanted.bucket_props(self.site, self._ground, section, self._elsewhere))
 

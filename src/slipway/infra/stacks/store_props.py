@@ -260,6 +260,11 @@ def secrets_of(site: Site) -> Iterator[tuple[str, secret.Generated | None]]:
         yield name, None
 
 
+def makes_bucket(section: data.Objects) -> bool:
+    """Whether the bucket is ours to make: none of the user's, and no other server's."""
+    return section.bucket is None and section.endpoint_url is None
+
+
 def bounded(name: str, most: int) -> str:
     """`name`, cut to what a service takes; a cut one ends in a part of its hash and so stays its own."""
     if len(name) <= most:
