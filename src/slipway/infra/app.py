@@ -99,7 +99,7 @@ def synthesize_tree(manifest: Manifest, environment: str, inputs: Inputs | None 
 
 
 def new_app(folder: str | None = None) -> App:
-    """An app that asks nobody anything. CDK's own validation is off: it writes to stderr, and `checks` has the gates."""
+    """An app that asks nobody anything, without the validation of CDK itself, which prints: `checks` has the gates."""
     return App(outdir=folder, analytics_reporting=False, tree_metadata=False, builtin_cloud_formation_validation=False)
 
 

@@ -1,4 +1,4 @@
-"""Charges of what computes and of the network around it: tasks, instances, functions, load balancers, NAT, endpoints."""
+"""Charges of what computes and of the network around it: tasks, instances, functions, load balancers, NAT gateways."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
