@@ -1,7 +1,7 @@
 """`slipway plan`: what a deploy would create, change, replace, destroy, cost and break, before anything is touched.
 
-Exit code 0: nothing to do. 2: there are changes. 1: refused, or the manifest does not hold. What it needs of the cloud is
-imported here when the verb runs, so that no other verb pays for it.
+Exit code 0: nothing to do. 2: there are changes. 1: refused, or the manifest does not hold. What it needs of the cloud
+is imported when the verb runs, so that no other verb pays for it.
 """
 
 from pathlib import Path
