@@ -15,12 +15,16 @@ from slipway.base.clock import SystemClock
 from slipway.base.errors import Misconfigured
 from slipway.manifest import default_manifest, load
 from slipway.manifest.catalog import CATALOG
+from slipway.manifest.loading import parse
+from slipway.manifest.problems import ManifestProblems
 from slipway.manifest.schema import Manifest
+from slipway.manifest.source import Unreadable
 from slipway.runtime.authentication.authenticator import CredentialAuthenticator, build_authenticator
 from slipway.runtime.authentication.internal import InternalTokens
 from slipway.runtime.authentication.issuers import IssuerConfig, own_issuer_of
 from slipway.runtime.database import Database
-from slipway.runtime.migrations import migrate
+from slipway.runtime.database_login import DatabaseAddress, address_url, admit, app_address, owner_url
+from slipway.runtime.migrations import migrate, require_current
 from slipway.runtime.objects.stores import open_objects
 from slipway.runtime.part import Address, Foundation
 from slipway.runtime.postgres import EmbeddedPostgres, supervise
@@ -35,13 +39,15 @@ MANIFEST_NAME = "slipway.yaml"
 class Stores:
     """The database of this process: its addresses, and what keeps an embedded one alive."""
 
-    app_url: str
-    owner_url: str
+    app_url: DatabaseAddress
+    owner_url: str | None
     keep_alive: Callable[[], Awaitable[None]] | None
 
 
 def load_manifest(settings: Settings) -> Manifest:
     """The manifest that settings name, or `slipway.yaml` here, or the default one; raises Misconfigured."""
+    if settings.manifest_text is not None:
+        return _manifest_of_text(settings)
     path = settings.manifest
     if path is None and Path(MANIFEST_NAME).exists():
         path = Path(MANIFEST_NAME)
@@ -54,13 +60,23 @@ def load_manifest(settings: Settings) -> Manifest:
     return load(path, settings.environment).manifest
 
 
+def _manifest_of_text(settings: Settings) -> Manifest:
+    """The manifest that stands in the environment, already that of one environment."""
+    name = "SLIPWAY_MANIFEST_TEXT"
+    if settings.manifest is not None or settings.environment is not None:
+        raise Misconfigured(f"{name} is the manifest of one environment: leave out SLIPWAY_MANIFEST and _ENVIRONMENT.")
+    try:
+        return parse(settings.manifest_text or "", name).loaded(None).manifest
+    except Unreadable as refused:
+        raise ManifestProblems(name, (refused.problem,), unreadable=True) from refused
+
+
 @asynccontextmanager
 async def open_stores(settings: Settings, home: Home) -> AsyncIterator[Stores]:
     """The PostgreSQL that settings name, or the embedded one of the home, started here and stopped at the end."""
-    if settings.database_url is not None:
-        url = settings.database_url.get_secret_value()
-        owner = settings.database_owner_url.get_secret_value() if settings.database_owner_url else url
-        yield Stores(url, owner, None)
+    address = app_address(settings)
+    if address is not None:
+        yield Stores(address, owner_url(settings), None)
         return
     server = EmbeddedPostgres(home.path)
     addresses = await asyncio.to_thread(server.start)
@@ -80,7 +96,9 @@ def secrets_of(settings: Settings, home: Home) -> list[bytes]:
     Raises Misconfigured when processes must share one and none is set.
     """
     if settings.secret_key is None:
-        if settings.database_url is not None and any(settings.peer_url(name) for name in CATALOG):
+        if (settings.database_url or settings.database_host) is not None and any(
+            settings.peer_url(name) for name in CATALOG
+        ):
             raise Misconfigured(
                 "Parts in several processes need a common SLIPWAY_SECRET_KEY: write one with `openssl rand -base64 48`."
             )
@@ -120,9 +138,7 @@ async def open_foundation(
     """Opens every store in order, migrates, and closes them in reverse."""
     async with contextlib.AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings, home))
-        applied = await asyncio.to_thread(migrate, stores.owner_url)
-        if applied:
-            _log.info("migrated the database: %s", ", ".join(applied))
+        await _bring_up_to_date(settings, stores)
         database = await Database.open(stores.app_url, max_connections=settings.database_pool_size)
         stack.push_async_callback(database.close)
         # A pool of its own: a busy one must not hold back a revocation.
@@ -148,6 +164,18 @@ async def open_foundation(
             clock=clock,
         )
         yield Grounds(foundation, authenticator, stores.keep_alive)
+
+
+async def _bring_up_to_date(settings: Settings, stores: Stores) -> None:
+    """Migrates, or, without the owner's login, makes sure that somebody has."""
+    if stores.owner_url is None:
+        await asyncio.to_thread(require_current, await address_url(stores.app_url))
+        return
+    applied = await asyncio.to_thread(migrate, stores.owner_url)
+    if applied:
+        _log.info("migrated the database: %s", ", ".join(applied))
+    if settings.database_host is not None and settings.database_user is not None:
+        await asyncio.to_thread(admit, stores.owner_url, settings.database_user)
 
 
 def issuers_of(manifest: Manifest) -> list[IssuerConfig]:

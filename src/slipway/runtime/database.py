@@ -10,7 +10,7 @@ returned too few rows (measured, see architecture.md). Driver errors leave as ou
 import contextlib
 import select
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, LiteralString, Self
 
 import psycopg
@@ -57,8 +57,13 @@ class Database:
         self._pool = pool
 
     @classmethod
-    async def open(cls, url: str, *, max_connections: int = 10, name: str = "slipway") -> Self:
-        """Connects; raises Unavailable when the server does not answer within 10 s, Misconfigured when it refuses."""
+    async def open(
+        cls, url: "str | Callable[[], Awaitable[str]]", *, max_connections: int = 10, name: str = "slipway"
+    ) -> Self:
+        """Connects; raises Unavailable when the server does not answer within 10 s, Misconfigured when it refuses.
+
+        `url` may be a function that is asked for each connection, when credentials do not last.
+        """
         pool: AsyncConnectionPool[_Pooled] = AsyncConnectionPool(
             url,
             connection_class=_Pooled,
@@ -82,7 +87,7 @@ class Database:
         )
         with _translated():
             try:
-                await _refuse_wrong_login(url)
+                await _refuse_wrong_login(url if isinstance(url, str) else await url())
                 await pool.open(wait=True, timeout=10.0)
             except BaseException:
                 await pool.close()

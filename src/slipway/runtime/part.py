@@ -10,6 +10,7 @@ from slipway.manifest.schema import Manifest
 from slipway.runtime.authentication import Authenticator
 from slipway.runtime.authentication.internal import InternalTokens
 from slipway.runtime.database import Database
+from slipway.runtime.database_login import DatabaseAddress
 from slipway.runtime.http.routes import HotRoute, Routes
 from slipway.runtime.objects import Objects
 from slipway.runtime.settings import Settings
@@ -27,13 +28,16 @@ class Address:
 
 @dataclass(frozen=True)
 class Foundation:
-    """What every part is wired from. `secrets` are the platform's, newest first; `url` is where users reach it."""
+    """What every part is wired from. `secrets` are the platform's, newest first; `url` is where users reach it.
+
+    `database_owner_url` is the login that owns the tables, for a process that has it.
+    """
 
     settings: Settings
     manifest: Manifest
     database: Database
-    database_url: str
-    database_owner_url: str
+    database_url: DatabaseAddress
+    database_owner_url: str | None
     objects: Objects
     authenticator: Authenticator
     tokens: InternalTokens

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -26,6 +27,9 @@ class Settings(BaseModel):
     manifest: Path | None = Field(
         default=None, description="The manifest; `slipway.yaml` of the working folder when it exists."
     )
+    manifest_text: str | None = Field(
+        default=None, description="The manifest of one environment itself, where no file is at hand (a task on AWS)."
+    )
     environment: str | None = Field(default=None, description="Which environment of the manifest to run.")
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8700, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -40,6 +44,23 @@ class Settings(BaseModel):
         default=None,
         description="The login that owns the tables, for migrations; `database_url` when left out.",
     )
+    database_host: str | None = Field(
+        default=None,
+        description="The server of PostgreSQL, instead of `database_url`: its parts, as AWS hands them out. By TLS.",
+    )
+    database_port: int = Field(default=5432, ge=1, le=65535, description="The port of `database_host`.")
+    database_name: str = Field(default="slipway", description="The database on `database_host`.")
+    database_user: str | None = Field(default=None, description="The login of this process on `database_host`.")
+    database_password: SecretStr | None = Field(default=None, description="Its password; none with `iam`.")
+    database_auth: Literal["password", "iam"] = Field(
+        default="password",
+        description="How it signs in: by its password, or as its AWS role with a token for each connection.",
+    )
+    database_owner_user: str | None = Field(
+        default=None,
+        description="The login on `database_host` that owns the tables; who has none leaves migrations to others.",
+    )
+    database_owner_password: SecretStr | None = Field(default=None, description="The owner's password.")
     database_pool_size: int = Field(default=10, ge=2, le=500, description="Connections this process keeps at most.")
     objects_url: str | None = Field(
         default=None,
@@ -67,6 +88,12 @@ class Settings(BaseModel):
         default=None,
         description="Redis for shared limits and budget leases; each process keeps its own limits without it.",
     )
+    redis_host: str | None = Field(
+        default=None,
+        description="The server of Redis, instead of `redis_url`: its parts, as AWS hands them out. By TLS.",
+    )
+    redis_port: int = Field(default=6379, ge=1, le=65535, description="The port of `redis_host`.")
+    redis_token: SecretStr | None = Field(default=None, description="The token that `redis_host` asks for.")
     drain_timeout_s: float = Field(default=20.0, gt=0, description="How long requests may finish after SIGTERM.")
     ingestion_workers: int = Field(
         default=20, ge=0, le=64, description="Documents this process ingests at a time, three quarters for one tenant."
@@ -106,6 +133,15 @@ class Settings(BaseModel):
                 for item in error.errors()
             )
             raise Misconfigured(f"The environment is not right: {problems}. See docs/settings.md.") from error
+
+    def redis_address(self) -> str | None:
+        """Redis's URL, credentials included: as it stands, or put together from its parts."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        if self.redis_host is None:
+            return None
+        token = "" if self.redis_token is None else f":{quote(self.redis_token.get_secret_value(), safe='')}@"
+        return f"rediss://{token}{self.redis_host}:{self.redis_port}"
 
     def peer_url(self, part: str) -> str | None:
         """The address of a part that runs in another process, when one is set."""

@@ -63,3 +63,10 @@ def test_peers_by_the_name_of_the_part():
 def test_a_providers_secret_by_its_variable():
     assert secret_from_environment("KEY", {"KEY": "k"}) == "k"
     assert secret_from_environment("KEY", {"KEY": ""}) is None
+
+
+def test_redis_by_its_url_or_by_its_parts():
+    parts = {"SLIPWAY_REDIS_HOST": "cache.example", "SLIPWAY_REDIS_TOKEN": "a/b"}
+    assert Settings.from_environment(environ=parts).redis_address() == "rediss://:a%2Fb@cache.example:6379"
+    assert Settings.from_environment(environ={"SLIPWAY_REDIS_URL": "redis://x"}).redis_address() == "redis://x"
+    assert Settings().redis_address() is None

@@ -51,6 +51,27 @@ def migrate(owner_url: str, *, target: str = "head") -> list[str]:
     return _between(before, after)
 
 
+def require_current(url: str) -> None:
+    """For who may not migrate: raises Unavailable until somebody has. A newer schema is no hindrance: a version that
+    is being replaced goes on while the next one has migrated."""
+    engine = _engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SET ROLE slipway_app"))
+            current = _current(connection)
+    except SQLAlchemyError as error:
+        raise Unavailable(
+            "The database has no schema yet, or does not answer: the part that migrates it comes first.",
+            detail=str(error),
+        ) from error
+    finally:
+        engine.dispose()
+    script = ScriptDirectory.from_config(_config())
+    known = [revision.revision for revision in script.walk_revisions()]
+    if current is None or (current in known and current != script.get_current_head()):
+        raise Unavailable("The database's schema is older than this Slipway: the part that migrates it comes first.")
+
+
 def _engine(url: str) -> Engine:
     if not re.match(r"postgres(ql)?://", url):
         raise Misconfigured("The database's address must begin with postgresql:// (SLIPWAY_DATABASE_URL).")

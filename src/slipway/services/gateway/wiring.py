@@ -141,7 +141,7 @@ class SharedStores:
 
 def shared_stores(foundation: Foundation, usage: PostgresUsage) -> SharedStores:
     """Redis for both where settings name one; else limits in this process and leases in PostgreSQL."""
-    url = foundation.settings.redis_url
+    url = foundation.settings.redis_address()
     if url is None:
         limiter = LocalLimiter(foundation.clock)
         return SharedStores(limiter, PostgresLeases(foundation.database), LEASE_TTL_S, [limiter.close])
@@ -149,7 +149,7 @@ def shared_stores(foundation: Foundation, usage: PostgresUsage) -> SharedStores:
     from slipway.runtime.redis import open_redis
     from slipway.services.gateway.adapter_redis_leases import TTL_S, RedisLeases
 
-    redis = open_redis(url.get_secret_value())
+    redis = open_redis(url)
     shared = RedisLimiter(redis, foundation.clock, on_open_failure=metrics.limits_open)
     return SharedStores(shared, RedisLeases(redis, usage.spent_of), TTL_S, [redis.aclose, shared.close])
 

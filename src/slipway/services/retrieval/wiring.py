@@ -3,6 +3,7 @@
 from typing import Final
 
 from slipway.api.client import Client
+from slipway.base.errors import Misconfigured
 from slipway.runtime.database import Database
 from slipway.runtime.objects.upload_tokens import UploadTokens
 from slipway.runtime.part import Foundation, Part
@@ -29,6 +30,12 @@ _LEASE_CONNECTIONS: Final = 2  # one renews leases while another claims
 async def wire(foundation: Foundation) -> Part:
     """Everything below `/v1/documents`, `/v1/search` and `/v1/collections`, and the workers of this process."""
     database, objects = foundation.database, foundation.objects
+    owner_url = foundation.database_owner_url
+    if owner_url is None:
+        raise Misconfigured(
+            "The part 'retrieval' makes indexes, which only the owner of the tables may: "
+            "set SLIPWAY_DATABASE_OWNER_USER and SLIPWAY_DATABASE_OWNER_PASSWORD."
+        )
     leases = await Database.open(foundation.database_url, max_connections=_LEASE_CONNECTIONS, name="slipway leases")
     address = foundation.address("gateway")
     gateway = Client(address.url, unix_socket=address.unix_socket, context=trace_headers, part="gateway")
@@ -50,7 +57,7 @@ async def wire(foundation: Foundation) -> Part:
         run={
             "workflows": worker.run,
             "uploads": uploads.watch,
-            "indexes": VectorIndexes(database, foundation.database_owner_url).run,
+            "indexes": VectorIndexes(database, owner_url).run,
         },
         stop=(shared.close, gateway.close, leases.close),
     )
