@@ -18,9 +18,12 @@ def compose(app: App, site: Site) -> tuple[SiteStack, ...]:
 
 def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     from slipway.infra.stacks.access import AccessStack
+    from slipway.infra.stacks.data import DataStack
     from slipway.infra.stacks.edge_global import EdgeGlobalStack
-    from slipway.infra.stacks.entrance import EntranceStack
+    from slipway.infra.stacks.entrance import EntranceStack, shared_entrance
     from slipway.infra.stacks.foundation import FoundationStack
+    from slipway.infra.stacks.platform import Handed, PlatformStack, databases_of
+    from slipway.infra.stacks.recovery_targets import RecoveryTargetsStack
 
     foundation = FoundationStack(app, site)
     yield foundation
@@ -40,3 +43,20 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     )
     if entrance_stack is not None:
         yield entrance_stack
+    targets = RecoveryTargetsStack(app, site) if RecoveryTargetsStack.is_needed(site) else None
+    if targets is not None:
+        yield targets
+    data = DataStack(app, site, foundation=foundation, targets=targets)
+    yield data
+    if PlatformStack.is_needed(site):
+        entrance = shared_entrance(site) if site.manifest.share is not None else None
+        if entrance_stack is not None:
+            entrance = entrance_stack.entrance
+        handed = Handed(
+            ground=foundation,
+            stores=data.stores,
+            entrance=entrance,
+            sign_in=access,
+            databases=databases_of(site, data),
+        )
+        yield PlatformStack(app, site, handed)

@@ -16,6 +16,7 @@ from slipway.infra.topology import (
     INTERNAL_LOAD_BALANCER,
     INTERNET,
     LOAD_BALANCER,
+    LOG_DOMAIN,
     VPC_LINK,
     Edge,
     Workload,
@@ -39,6 +40,7 @@ _PURPOSES: Final[Mapping[str, str]] = {
     INTERNAL_LOAD_BALANCER: "The load balancer of internal routes",
     VPC_LINK: "API Gateway's interfaces in the VPC",
     FUNCTIONS: "Functions of Lambda",
+    LOG_DOMAIN: "The domain that logs are searched in",
 }
 
 

@@ -19,6 +19,7 @@ INTERNAL_LOAD_BALANCER: Final = "internal-load-balancer"  # of routes that the i
 INTERNET: Final = "internet"
 VPC_LINK: Final = "vpc-link"  # API Gateway's way into the network
 FUNCTIONS: Final = "functions"  # every Lambda function
+LOG_DOMAIN: Final = "log-domain"  # where logs are searched; one of the functions brings them there
 STORE_PORTS: Final[Mapping[str, int]] = {
     "postgres": 5432,
     "redis": 6379,
@@ -157,6 +158,8 @@ def _edges(manifest: Manifest, workloads: tuple[Workload, ...], stores: tuple[st
             yield Edge(INTERNET, LOAD_BALANCER, port)
     yield Edge(FUNCTIONS, LOAD_BALANCER, front)
     yield Edge(FUNCTIONS, INTERNET, 443)
+    if manifest.data.logs == "opensearch":
+        yield Edge(FUNCTIONS, LOG_DOMAIN, 443)
     for workload in workloads:
         if workload.routes and workload.exposure == "internal":
             yield Edge(INTERNAL_LOAD_BALANCER, workload.name, workload.port)

@@ -70,7 +70,7 @@ class Aurora(Construct):
         logs = [self._log_group(props, kind) for kind in kinds]
         self.resource = self._cluster(props, kinds)
         for group in logs:
-            self.resource.add_dependency(group)
+            self.resource.add_resource_dependency(group)
         keep(self.resource, props.lasting)
         accept(self.resource, _reasons(props))
         role = MonitoringRole(self, "Monitoring").arn if props.watching.every_s else None
@@ -78,7 +78,7 @@ class Aurora(Construct):
             self._instance(f"Instance{index}", props, role, index) for index in range(1 + props.capacity.readers)
         ]
         for reader in self.instances[1:]:
-            reader.add_dependency(self.instances[0])  # the first instance is the one that writes
+            reader.add_resource_dependency(self.instances[0])  # the first instance is the one that writes
         self.identifier = self.resource.ref
         self.arn = self.resource.attr_db_cluster_arn
         self.resource_id = self.resource.attr_db_cluster_resource_id

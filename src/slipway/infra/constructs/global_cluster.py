@@ -28,7 +28,7 @@ class GlobalCluster(Construct):
             deletion_protection=lasting,
         )
         for instance in first.instances:  # a cluster joins once it can be written to
-            self.resource.add_dependency(instance)
+            self.resource.add_resource_dependency(instance)
         keep(self.resource, lasting)
         self.identifier = identifier
 

@@ -46,11 +46,11 @@ class Neptune(Construct):
         log.cfn_options.deletion_policy = CfnDeletionPolicy.DELETE
         log.cfn_options.update_replace_policy = CfnDeletionPolicy.DELETE
         self.resource = self._cluster(props)
-        self.resource.add_dependency(log)
+        self.resource.add_resource_dependency(log)
         keep(self.resource, props.lasting)
         self.instances = [self._instance(f"Instance{index}", props) for index in range(1 + props.readers)]
         for reader in self.instances[1:]:
-            reader.add_dependency(self.instances[0])  # the first instance is the one that writes
+            reader.add_resource_dependency(self.instances[0])  # the first instance is the one that writes
         if not props.lasting:
             accept(self.resource, {"AwsSolutions-N3": "A preview's data goes with it."})
         self.identifier = self.resource.ref

@@ -60,7 +60,7 @@ class SearchDomain(Construct):
         self.admin_role_arn = self._admin()
         zones = zones_of(props.nodes.count, len(props.subnet_ids))
         self.resource = self._domain(props, zones, groups)
-        self.resource.add_dependency(policy)
+        self.resource.add_resource_dependency(policy)
         keep(self.resource, props.lasting)
         accept(self.resource, _reasons(zones))
         self.name = self.resource.ref
@@ -173,7 +173,7 @@ class SearchDomain(Construct):
             self, "LogPolicy", policy_name=f"{props.name}-logs", policy_document=Stack.of(self).to_json_string(document)
         )
         for group in groups:
-            policy.add_dependency(group)
+            policy.add_resource_dependency(group)
         return policy
 
 

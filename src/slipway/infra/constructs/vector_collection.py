@@ -73,7 +73,7 @@ class VectorCollection(Construct):
             standby_replicas="ENABLED" if props.standby else "DISABLED",
         )
         for policy in (encryption, network):
-            self.resource.add_dependency(policy)
+            self.resource.add_resource_dependency(policy)
         keep(self.resource, props.lasting)
         self.name = props.name
         self.id = self.resource.ref

@@ -16,6 +16,7 @@ from slipway.infra.constructs.backup_vault import BackupVault, BackupVaultProps
 from slipway.infra.constructs.bucket import Bucket
 from slipway.infra.constructs.file_system import FileSystem
 from slipway.infra.constructs.global_cluster import GlobalCluster
+from slipway.infra.constructs.keys import Key, KeyProps
 from slipway.infra.constructs.neptune import Neptune
 from slipway.infra.constructs.parameter import Parameter
 from slipway.infra.constructs.redis import Redis
@@ -145,12 +146,22 @@ class DataStack(SiteStack):
         resources = tuple(self._backed_up())
         if not kept or not resources or not self.site.lasting:
             return None, None
+        key = Key(
+            self,
+            "BackupsKey",
+            KeyProps(
+                alias=f"{self.site.names.prefix}/backups",
+                description=f"Backups of {self.site.names.prefix}",
+                rotate_days=self.site.manifest.data.keys.rotate_every.days,
+                lasting=True,
+            ),
+        )
         vault = BackupVault(
             self,
             "Backups",
             BackupVaultProps(
                 name=wanted.vault_name(self.site),
-                key_arn=self._ground.key("backups"),
+                key_arn=key.arn,
                 lock=wanted.lock_of(self.site),
                 lasting=True,
             ),

@@ -12,7 +12,7 @@ from slipway.infra.constructs.replication import Replication
 from slipway.infra.constructs.vector_collection import VectorCollectionProps
 from slipway.infra.naming import tags_of
 from slipway.infra.site import Site
-from slipway.infra.topology import files_of
+from slipway.infra.topology import LOG_DOMAIN, files_of
 from slipway.manifest.sections import data, tables
 from slipway.manifest.sections.monitoring import channel_of
 from slipway.manifest.sections.recovery import Backups, Retention
@@ -22,7 +22,6 @@ OWNER: Final = "slipway_owner"
 OWNER_SECRET: Final = "postgres-owner"
 TOKEN_SECRET: Final = "redis-token"
 SECRET_KEY: Final = "SLIPWAY_SECRET_KEY"
-LOG_DOMAIN: Final = "log-domain"
 _PASSWORD_LENGTH: Final = 48
 _KEY_LENGTH: Final = 64  # of letters and digits: 380 bits
 # How many characters a name may have.
