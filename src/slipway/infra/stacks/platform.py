@@ -86,6 +86,26 @@ class SignIn(Protocol):
         """For whom its tokens are."""
 
 
+class Identified(Protocol):
+    """A cluster of databases."""
+
+    @property
+    def identifier(self) -> str:
+        """Its name."""
+
+
+class Databases(Protocol):
+    """The clusters of databases that there are."""
+
+    @property
+    def aurora(self) -> Identified | None:
+        """PostgreSQL."""
+
+    @property
+    def neptune(self) -> Identified | None:
+        """The graph."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handed:
     """What the stacks before this one hand over."""
@@ -125,6 +145,12 @@ class PlatformStack(SiteStack):
             )
         if manifest.compute != "eks":
             self._run()
+
+    @staticmethod
+    def is_needed(site: Site) -> bool:
+        """Whether there is anything to make: on EKS there may be nothing."""
+        manifest = site.manifest
+        return manifest.compute != "eks" or bool(manifest.features) or _rests(site)
 
     @property
     def service_names(self) -> Mapping[str, str]:
@@ -384,6 +410,28 @@ class PlatformStack(SiteStack):
             self.publish(
                 f"Digest{self.site.names.construct(workload.name)}", digest, f"The image that {workload.name} runs"
             )
+
+
+def _rests(site: Site) -> bool:
+    data = site.manifest.data
+    own = data.postgres is not None and data.postgres.engine == "aurora" and not data.postgres.copy_to_recovery_region
+    return site.manifest.schedule is not None and (own or data.graph == "neptune")
+
+
+def databases_of(site: Site, data: Databases) -> tuple[DatabaseCluster, ...]:
+    """The clusters that can rest. One that is copied to another region all the time cannot: RDS refuses to stop it."""
+    found: list[DatabaseCluster] = []
+    postgres = site.manifest.data.postgres
+    if data.aurora is not None and postgres is not None and not postgres.copy_to_recovery_region:
+        found.append(_database("postgres", "rds", data.aurora.identifier))
+    if data.neptune is not None:
+        found.append(_database("neptune", "neptune", data.neptune.identifier))
+    return tuple(found)
+
+
+def _database(name: str, service: str, identifier: str) -> DatabaseCluster:
+    arn = f"arn:{Aws.PARTITION}:rds:{Aws.REGION}:{Aws.ACCOUNT_ID}:cluster:{identifier}"
+    return DatabaseCluster(name=name, service=service, identifier=identifier, arn=arn)
 
 
 class Part(Construct):
