@@ -18,7 +18,7 @@ from slipway.manifest.loading import Document, open_document, parse
 from slipway.manifest.source import Unreadable
 from slipway.operations.references import Feeding, StackState
 
-NOTHING_COMPARED: Final = "nothing: no credentials for AWS and no --against, so everything counts as created"
+NOTHING_COMPARED: Final = "nothing: neither AWS nor --against was asked, so everything counts as created"
 _GIT_SECONDS: Final = 10
 
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from slipway.base.money import format_usd
-from slipway.infra.app import Assembly, Synthesis, synthesize_tree
+from slipway.infra.app import Assembly, synthesize_tree
 from slipway.infra.checks import check, refused
 from slipway.infra.findings import Finding
 from slipway.infra.inputs import Inputs
@@ -126,15 +126,15 @@ def plan(
     watch("synthesis")
     with ThreadPoolExecutor(max_workers=1) as side:
         findings = side.submit(check, synthesis)
-        made = _planned(synthesis, compared)
+        draft = drafted(synthesis.assembly, compared)
         watch("changes and costs")
         found = findings.result()
     watch("checks")
-    return _with_verdict(made, found, allow_data_loss)
+    return decided(draft, found, allow_data_loss)
 
 
-def _planned(synthesis: Synthesis, compared: Comparison) -> Plan:
-    assembly = synthesis.assembly
+def drafted(assembly: Assembly, compared: Comparison) -> Plan:
+    """The plan without findings and without a verdict."""
     site, after = assembly.site, states(assembly)
     baseline = compared.baseline
     if baseline is None and compared.account is not None:
@@ -179,8 +179,9 @@ def _stacks(assembly: Assembly) -> tuple[PlannedStack, ...]:
     )
 
 
-def _with_verdict(made: Plan, findings: tuple[Finding, ...], allowed: Collection[str]) -> Plan:
-    whole = replace(made, findings=findings)
+def decided(draft: Plan, findings: tuple[Finding, ...], allowed: Collection[str] = ()) -> Plan:
+    """The draft with its findings, and with everything that refuses it."""
+    whole = replace(draft, findings=findings)
     return replace(whole, refusals=tuple(_refusals(whole, allowed)))
 
 
