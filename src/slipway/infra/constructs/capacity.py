@@ -136,8 +136,6 @@ class Capacity(Construct):
         accept(
             group,
             {
-                "AwsSolutions-AS2": "Tasks are checked by ECS and the load balancer; an instance holds tasks of many "
-                "services, so that one of them must not decide about it.",
                 "AwsSolutions-AS3": "Instances come and go with the tasks by themselves; who is told of what stays "
                 "stands in the alarms.",
             },

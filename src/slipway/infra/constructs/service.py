@@ -97,7 +97,7 @@ class Service(Construct):
             # Nobody opens a shell in a task: what is done there is in no log, and the next task does not have it.
             enable_execute_command=False,
         )
-        if route is not None:
+        if route is not None and not switched:  # who switches the rule refers to it
             self.resource.add_resource_dependency(route.rule)
 
     def after(self, other: "Service") -> None:
