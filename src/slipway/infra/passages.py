@@ -17,6 +17,7 @@ from slipway.infra.topology import (
     INTERNET,
     LOAD_BALANCER,
     LOG_DOMAIN,
+    STORE_PORTS,
     VPC_LINK,
     Edge,
     Workload,
@@ -38,7 +39,7 @@ _AT_AWS: Final = frozenset({Need.OBJECTS.value, Need.DYNAMODB.value})
 _PURPOSES: Final[Mapping[str, str]] = {
     LOAD_BALANCER: "The load balancer",
     INTERNAL_LOAD_BALANCER: "The load balancer of internal routes",
-    VPC_LINK: "API Gateway's interfaces in the VPC",
+    VPC_LINK: "Interfaces of API Gateway in the VPC",
     FUNCTIONS: "Functions of Lambda",
     LOG_DOMAIN: "The domain that logs are searched in",
 }
@@ -93,12 +94,12 @@ def _groups(site: Site) -> Iterator[tuple[str, str]]:
         if workload.files:
             yield files_of(workload.name), f"Files of {workload.name}"
     for store in site.topology.stores:
-        if store in ends and store not in _elsewhere(manifest):
+        if store in STORE_PORTS and store not in _elsewhere(manifest):
             yield store, f"The store {store}"
     if manifest.compute == "ec2":
         yield INSTANCES, "Instances that tasks run on"
     if manifest.bastion is not None:
-        yield BASTION, "The operators' instance"
+        yield BASTION, "The instance of operators"
     if has_interfaces(manifest):
         yield ENDPOINTS, "Services of AWS, inside the VPC"
 

@@ -6,6 +6,8 @@ from typing import Final
 from aws_cdk import Aws, CfnDeletionPolicy, aws_ec2, aws_iam, aws_logs
 from constructs import Construct
 
+from slipway.infra.reasons import accept
+
 _EVERY_S: Final = 60  # the finer of the two intervals that there are: what happened is seen within minutes
 
 
@@ -48,7 +50,7 @@ class FlowLogs(Construct):
     def _role(self, group: str) -> aws_iam.CfnRole:
         place = f"arn:{Aws.PARTITION}:logs:{Aws.REGION}:{Aws.ACCOUNT_ID}:log-group:{group}"
         source = f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}:{Aws.ACCOUNT_ID}:vpc-flow-log/*"
-        return aws_iam.CfnRole(
+        role = aws_iam.CfnRole(
             self,
             "Role",
             description="Writes the VPC's flow logs",
@@ -84,3 +86,5 @@ class FlowLogs(Construct):
                 )
             ],
         )
+        accept(role, {"FlowLogsWrite": "Flow logs name a stream after each interface; the group is named."})
+        return role

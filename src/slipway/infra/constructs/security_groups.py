@@ -56,7 +56,9 @@ class SecurityGroups(Construct):
             Tags.of(group).add("Name", f"{props.name}-{name}")
         self._ids = {**props.others, **{name: group.attr_group_id for name, group in self._groups.items()}}
         for passage in props.passages:
-            self._open(passage)
+            # What passes between groups of others is theirs to open: a rule is in a group once.
+            if passage.source in self._groups or passage.target in self._groups:
+                self._open(passage)
 
     def id(self, name: str) -> str:
         """The id of a group; raises KeyError for a name that has none."""
