@@ -77,11 +77,12 @@ def _changes(console: Console, plan: Plan) -> None:
     for stack in plan.stacks:
         created = Counter(c.kind for c in plan.changes if c.action == "create" and c.stack == stack.part)
         if created:
-            kinds = ", ".join(f"{number} {_short(kind)}" for kind, number in created.most_common())
+            kinds = ", ".join(f"{number} {short(kind)}" for kind, number in created.most_common())
             console.print(f"  {_MARKS['create']} {stack.part} [dim]({stack.region}, {created.total()})[/] {kinds}")
 
 
-def _short(kind: str) -> str:
+def short(kind: str) -> str:
+    """`EC2 NatGateway` of `AWS::EC2::NatGateway`."""
     return kind.removeprefix("AWS::").replace("::", " ")
 
 
@@ -93,8 +94,8 @@ def _costs(console: Console, plan: Plan) -> None:
     for line, amounts, count in grouped(plan.costs.lines):
         number = sources.setdefault(line.source, len(sources) + 1)
         times = f" ×{count}" if count > 1 else ""
-        price = f"${line.usd} a {line.unit} [dim]\\[{number}][/]{' *' if line.note else ''}"
-        table.add_row(f"{_short(line.kind)}{times}", *map(usd, _four(amounts)), price)
+        price = f"${line.usd} per {line.unit} [dim]\\[{number}][/]{' *' if line.note else ''}"
+        table.add_row(f"{short(line.kind)}{times}", *map(usd, _four(amounts)), price)
     table.add_row("[bold]together[/]", *(f"[bold]{usd(value)}[/]" for value in _four(plan.costs.total)), "")
     if plan.difference is not None:
         table.add_row("difference", *(f"{value / 1_000_000:+,.2f}" for value in _four(plan.difference)), "")

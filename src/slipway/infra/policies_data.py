@@ -82,6 +82,8 @@ def exposed(resource: Resource, declared: AbstractSet[int]) -> Iterator[str]:
 def unencrypted(resource: Resource) -> Iterator[str]:
     """What of it is not encrypted."""
     kind, properties = resource["Type"], resource.get("Properties", {})
+    if kind == "AWS::RDS::GlobalCluster" and "SourceDBClusterIdentifier" in properties:
+        return  # as encrypted as the cluster that it is made of
     for path in _ENCRYPTED.get(kind, ()):
         if not _at(properties, path) or _at(properties, path) == "false":
             yield f"{path} is not set"
