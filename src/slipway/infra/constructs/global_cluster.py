@@ -30,6 +30,9 @@ class GlobalCluster(Construct):
         for instance in first.instances:  # a cluster joins once it can be written to
             self.resource.add_resource_dependency(instance)
         keep(self.resource, lasting)
+        accept(
+            self.resource, {"unencrypted": "RDS takes no word on it beside a source: it is encrypted as its clusters."}
+        )
         self.identifier = identifier
 
 

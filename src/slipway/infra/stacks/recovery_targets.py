@@ -3,6 +3,8 @@
 It stands before the data stack, whose stores name it. What runs there after a loss belongs to `recovery`.
 """
 
+from typing import Final
+
 from aws_cdk import App
 
 from slipway.base.errors import Misconfigured
@@ -13,6 +15,8 @@ from slipway.infra.site import Site
 from slipway.infra.stacks import store_props as wanted
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.stacks.store_props import Elsewhere
+
+_USED_HERE_ALONE: Final = frozenset({"backups", "postgres"})  # by the vault, and by the cluster of the recovery region
 
 
 class RecoveryTargetsStack(SiteStack):
@@ -67,6 +71,7 @@ class RecoveryTargetsStack(SiteStack):
                     f"The key of the copy of {store}.",
                 )
                 for store in self.keys
+                if store not in _USED_HERE_ALONE
             },
             bucket_arn=None
             if self.bucket is None
