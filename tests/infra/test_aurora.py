@@ -9,6 +9,8 @@ from aws_cdk import Stack
 from slipway.infra.app import Resource
 from slipway.infra.constructs.aurora import Aurora, AuroraProps, Capacity, Watching
 from slipway.infra.constructs.secret import Generated, Secret, SecretProps
+from slipway.runtime.postgres.installation import MAJOR_VERSION
+from tests.infra.data_stacks import data
 from tests.infra.synthesis import of_type, only, synthesized
 
 
@@ -103,3 +105,63 @@ def test_without_iam_sign_in_its_log_is_not_exported_either() -> None:
     cluster = only(made(iam_auth=False), "AWS::RDS::DBCluster")["Properties"]
     assert cluster["EnableIAMDatabaseAuthentication"] is False
     assert cluster["EnableCloudwatchLogsExports"] == ["postgresql"]
+
+
+@pytest.mark.requirement("DAT-01", "T")
+def test_production_has_a_reader_that_takes_over_and_is_watched() -> None:
+    resources = data("rag-assistant", "prod")
+    cluster = only(resources, "AWS::RDS::DBCluster")["Properties"]
+    assert cluster["ServerlessV2ScalingConfiguration"] == {"MinCapacity": 1, "MaxCapacity": 16}
+    assert cluster["BackupRetentionPeriod"] == 7
+    assert cluster["EnableIAMDatabaseAuthentication"] is True
+    instances = [each["Properties"] for each in of_type(resources, "AWS::RDS::DBInstance")]
+    assert [each["PromotionTier"] for each in instances] == [0, 1]
+    assert {each["MonitoringInterval"] for each in instances} == {60}
+    assert {each["EnablePerformanceInsights"] for each in instances} == {True}
+    assert {each["PerformanceInsightsRetentionPeriod"] for each in instances} == {7}
+    assert {each["PubliclyAccessible"] for each in instances} == {False}
+
+
+@pytest.mark.requirement("DAT-01", "T")
+def test_another_number_in_the_manifest_is_another_in_the_template() -> None:
+    change = {
+        "min_acu": 2, "max_acu": 32, "readers": 3, "point_in_time": "21d", "monitoring_every": "15s",
+        "performance_insights": False, "iam_auth": False,
+    }  # fmt: skip
+    resources = data("rag-assistant", "prod", {"data": {"postgres": change}})
+    cluster = only(resources, "AWS::RDS::DBCluster")["Properties"]
+    assert cluster["ServerlessV2ScalingConfiguration"] == {"MinCapacity": 2, "MaxCapacity": 32}
+    assert cluster["BackupRetentionPeriod"] == 21
+    assert cluster["EnableIAMDatabaseAuthentication"] is False
+    instances = [each["Properties"] for each in of_type(resources, "AWS::RDS::DBInstance")]
+    assert len(instances) == 4
+    assert {each["MonitoringInterval"] for each in instances} == {15}
+    assert {each["EnablePerformanceInsights"] for each in instances} == {False}
+
+
+@pytest.mark.requirement("DAT-01", "T")
+def test_one_zone_is_enough_where_the_manifest_says_so() -> None:
+    assert len(of_type(data("rag-assistant", "dev"), "AWS::RDS::DBInstance")) == 1
+
+
+def test_it_is_a_version_that_has_pgvector_and_that_a_laptop_runs_too() -> None:
+    version = only(data("rag-assistant", "prod"), "AWS::RDS::DBCluster")["Properties"]["EngineVersion"]
+    assert version.split(".")[0] == MAJOR_VERSION  # pgvector is among the extensions of every version from 15 on
+
+
+def test_an_existing_cluster_joins_the_global_one_as_it_stands() -> None:
+    resources = data("rag-assistant", "prod")
+    joined = only(resources, "AWS::RDS::GlobalCluster")
+    source = joined["Properties"]["SourceDBClusterIdentifier"]["Fn::GetAtt"][0]
+    assert resources[source]["Type"] == "AWS::RDS::DBCluster"
+    assert joined["Properties"]["GlobalClusterIdentifier"] == "rag-assistant-prod-postgres-global"
+    assert "GlobalClusterIdentifier" not in resources[source]["Properties"]
+
+
+def test_a_server_of_the_users_is_not_made() -> None:
+    change = {"engine": "external", "url_env": "DATABASE_URL", "copy_to_recovery_region": False}
+    resources = data("rag-assistant", "dev", {"data": {"postgres": change}})
+    assert of_type(resources, "AWS::RDS::DBCluster") == []
+    names = {each["Properties"]["Name"] for each in of_type(resources, "AWS::SecretsManager::Secret")}
+    assert "/slipway/dev/rag-assistant/secrets/DATABASE_URL" in names
+    assert "/slipway/dev/rag-assistant/secrets/postgres-owner" not in names

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.data_stacks import data
+from tests.infra.data_stacks import data, targets
 from tests.infra.synthesis import of_type, only
 
 BUCKET = "AWS::S3::Bucket"
@@ -95,3 +95,46 @@ def test_a_bucket_outlives_its_stack_but_a_previews_does_not() -> None:
 def test_a_bucket_of_the_users_is_not_made() -> None:
     resources = data("preview-fargate", "prod", {"data": {"objects": {"bucket": "my-own-bucket"}}})
     assert of_type(resources, BUCKET) == []
+
+
+@pytest.mark.requirement("DAT-04", "T")
+def test_objects_are_copied_to_a_bucket_of_the_recovery_region_within_15_minutes() -> None:
+    resources = data("rag-assistant", "prod")
+    [rule] = only(resources, BUCKET)["Properties"]["ReplicationConfiguration"]["Rules"]
+    assert rule["Status"] == rule["DeleteMarkerReplication"]["Status"] == "Enabled"
+    assert rule["Destination"]["Bucket"] == {"Ref": "RecoveryBucketArn"}
+    assert rule["Destination"]["EncryptionConfiguration"] == {"ReplicaKmsKeyID": {"Ref": "RecoveryObjectsKeyArn"}}
+    assert rule["Destination"]["ReplicationTime"] == {"Status": "Enabled", "Time": {"Minutes": 15}}
+    assert rule["SourceSelectionCriteria"]["SseKmsEncryptedObjects"] == {"Status": "Enabled"}
+
+
+@pytest.mark.requirement("DAT-04", "T")
+def test_the_copy_is_encrypted_versioned_private_and_ages_alike() -> None:
+    copy = only(targets("rag-assistant", "prod"), BUCKET)["Properties"]
+    [encryption] = copy["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+    assert copy["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert set(copy["PublicAccessBlockConfiguration"].values()) == {True}
+    assert rules(copy) == rules(bucket("rag-assistant", "prod")["Properties"])
+
+
+@pytest.mark.requirement("DAT-04", "T")
+def test_without_a_recovery_region_or_a_wish_nothing_is_copied() -> None:
+    assert "ReplicationConfiguration" not in bucket("rag-assistant", "dev")["Properties"]
+    change = {"data": {"objects": {"copy_to_recovery_region": False}}, "recovery": {"objectives": None}}
+    assert "ReplicationConfiguration" not in bucket("rag-assistant", "prod", change)["Properties"]
+    assert of_type(targets("rag-assistant", "prod", change), BUCKET) == []
+
+
+def test_the_role_that_copies_reads_one_bucket_and_writes_the_other() -> None:
+    resources = data("rag-assistant", "prod")
+    [policy] = [
+        each["Properties"]["PolicyDocument"]
+        for each in of_type(resources, "AWS::IAM::Policy")
+        if each["Properties"]["PolicyName"] == "replicate"
+    ]
+    statements = {each["Sid"]: each for each in policy["Statement"]}
+    assert set(statements["Copies"]["Action"]) == {"s3:ReplicateObject", "s3:ReplicateDelete", "s3:ReplicateTags"}
+    assert "RecoveryBucketArn" in str(statements["Copies"]["Resource"])
+    assert "RecoveryBucketArn" not in str(statements["SourceVersions"]["Resource"])
+    assert statements["CopyKey"]["Action"] == ["kms:Encrypt"]
