@@ -36,7 +36,7 @@ BEFORE_NODES: Final = (
         name="vpc-cni",
         account="aws-node",
         policies=("AmazonEKS_CNI_Policy",),
-        # Network policies hold; and a node has room for 110 pods, not for as many as it has addresses (17 of t3.medium).
+        # Network policies hold; and a node has room for 110 pods, not for one an address (17 of t3.medium).
         settings={
             "enableNetworkPolicy": "true",
             "env": {"ENABLE_PREFIX_DELEGATION": "true", "WARM_PREFIX_TARGET": "1"},

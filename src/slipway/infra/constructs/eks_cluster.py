@@ -1,4 +1,4 @@
-"""The control plane of Kubernetes: reached from inside the VPC alone, logged, with its secrets encrypted by a key of ours.
+"""The control plane of Kubernetes: reached from inside the VPC alone, logged, its secrets encrypted by a key of ours.
 
 Who may do what in it is said by access entries, not by a list inside the cluster. Used by the Kubernetes stack.
 """

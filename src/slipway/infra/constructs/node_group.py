@@ -1,7 +1,7 @@
 """Nodes for pods: instances that EKS keeps between two bounds and replaces when their image is patched.
 
-A pod has a role of its own (`pod_identity`); what a node's role may is what a node needs to join and to pull images, and
-pods cannot reach it: the metadata service answers one hop away alone. Used by the Kubernetes stack.
+A pod has a role of its own (`pod_identity`); a node's role may what a node needs to join and to pull images, and pods
+cannot reach it: the metadata service answers one hop away alone. Used by the Kubernetes stack.
 """
 
 from collections.abc import Sequence
@@ -75,9 +75,7 @@ class NodeGroup(Construct):
         )
         accept(
             role,
-            {
-                "AwsSolutions-IAM4": "What a node of EKS needs to join is AWS's to know; images are pulled, never pushed."
-            },
+            {"AwsSolutions-IAM4": "What a node needs to join is AWS's to know; images are pulled, never pushed."},
         )
         return role
 
