@@ -1,18 +1,18 @@
 """The gates over one synthesis: cfn-lint, cdk-nag and our own policies, side by side, as values.
 
 Called by `operations.plan` and by tests. cdk-nag runs in CDK's node process over the tree that was synthesized; its
-answer is taken as a report, so that nothing is raised, printed or synthesized twice. cfn-lint runs in this process by
-its Python API. A finding is accepted only where the resource's metadata names its rule (`reasons`); one about wildcards
-only where every such statement is named by its Sid.
+answer is taken as a report, so that nothing is raised, printed or synthesized twice. cfn-lint runs in this process and
+in helpers (`linting`). A finding is accepted only where the resource's metadata names its rule (`reasons`); one about
+wildcards only where every such statement is named by its Sid.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any, Final
 
 from slipway.infra.app import Assembly, StackTemplate, Synthesis
 from slipway.infra.findings import Finding
+from slipway.infra.linting import Helper, lint_all
 from slipway.infra.policies import policies
 from slipway.infra.reasons import reasons_of
 from slipway.infra.wildcards import unreasoned, wildcards
@@ -21,30 +21,29 @@ _WILDCARDS: Final = "AwsSolutions-IAM5"
 _SEVERITIES: Final[Mapping[str, Any]] = {"E": "error", "W": "warning"}
 
 
-def check(synthesis: Synthesis) -> tuple[Finding, ...]:
-    """All findings, sorted; those with a reason are among them."""
-    with ThreadPoolExecutor(max_workers=2) as side:  # nag waits for node, lint computes here
+def check(synthesis: Synthesis, by: tuple[Helper, ...] = ()) -> tuple[Finding, ...]:
+    """All findings, sorted; those with a reason are among them. `by` are helpers of `linting`."""
+    with ThreadPoolExecutor(max_workers=1) as side:  # nag waits for node while cfn-lint computes here
         nagged = side.submit(lambda: tuple(nag(synthesis)))
-        linted = side.submit(lambda: tuple(lint(synthesis.assembly)))
-        ours = tuple(policies(synthesis.assembly))
-        return tuple(sorted({*nagged.result(), *linted.result(), *ours}))
+        found = {*lint(synthesis.assembly, by), *policies(synthesis.assembly)}
+        return tuple(sorted(found.union(nagged.result())))
 
 
-def lint(assembly: Assembly) -> Iterator[Finding]:
+def lint(assembly: Assembly, by: tuple[Helper, ...] = ()) -> Iterator[Finding]:
     """What cfn-lint says, errors and warnings."""
+    matches = lint_all(((stack.part, stack.text, stack.region) for stack in assembly.stacks), by)
     for stack in assembly.stacks:
-        for rule, severity, message, path in _lint(stack.text, stack.region):
-            name = str(path[1]) if len(path) > 1 and path[0] == "Resources" else ""
-            resource = stack.template.get("Resources", {}).get(name, {})
-            where = ".".join(str(part) for part in path[2:])
+        for match in matches[stack.part]:
+            name = match.path[1] if len(match.path) > 1 and match.path[0] == "Resources" else ""
+            where = ".".join(match.path[2:])
             yield Finding(
                 stack=stack.part,
                 resource=name,
-                rule=rule,
-                message=f"{where}: {message}" if where else message,
+                rule=match.rule,
+                message=f"{where}: {match.message}" if where else match.message,
                 gate="cfn-lint",
-                severity=_SEVERITIES[severity],
-                accepted=reasons_of(resource).get(rule, ""),
+                severity=_SEVERITIES[match.rule[0]],
+                accepted=reasons_of(stack.resources().get(name, {})).get(match.rule, ""),
             )
 
 
@@ -92,22 +91,3 @@ def _accepted(stack: StackTemplate | None, name: str, rule: str) -> str:
     if not sids or unreasoned(resource):
         return ""
     return "; ".join(f"{sid}: {reasons[sid]}" for sid in sids)
-
-
-def _lint(text: str, region: str) -> Iterator[tuple[str, str, str, list[Any]]]:
-    """(rule, E or W, message, path) of each match."""
-    from cfnlint.decode.decode import decode_str
-
-    template, problems = decode_str(text)
-    matches = problems or list(_runner(region).validate_template(template))
-    for match in matches:
-        if match.rule.id[0] in _SEVERITIES:
-            yield match.rule.id, match.rule.id[0], match.message, list(getattr(match, "path", None) or [])
-
-
-@cache
-def _runner(region: str) -> Any:
-    from cfnlint.config import ConfigMixIn
-    from cfnlint.runner import Runner
-
-    return Runner(ConfigMixIn([], regions=[region]))

@@ -53,8 +53,10 @@ class Setting:
         """Fewest and most of a scaled service: its scalable target's, or the fixed count."""
         for resource in self.stack.resources.values():
             if resource["Type"] == "AWS::ApplicationAutoScaling::ScalableTarget":
-                properties = resource["Properties"]
-                if name in targets(properties.get("ResourceId")):
+                properties, named = resource["Properties"], self.stack.resources[name]["Properties"].get("ServiceName")
+                scaled = properties.get("ResourceId")
+                stated = isinstance(scaled, str) and named is not None and scaled.endswith(f"/{named}")
+                if stated or name in targets(scaled):
                     return number(properties["MinCapacity"]), number(properties["MaxCapacity"])
         return count, count
 

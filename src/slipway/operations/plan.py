@@ -18,6 +18,7 @@ from slipway.infra.app import Assembly, synthesize_tree
 from slipway.infra.checks import check, refused
 from slipway.infra.findings import Finding
 from slipway.infra.inputs import Inputs
+from slipway.infra.linting import helpers
 from slipway.manifest.schema import Manifest
 from slipway.manifest.sections.placement import Schedule
 from slipway.operations.baseline import NOTHING_COMPARED, Baseline, deployed, states
@@ -122,13 +123,14 @@ def plan(
     Raises Misconfigured or InvalidRequest as synthesis does, and Unavailable when the deployed stacks cannot be read.
     """
     compared = against or Comparison()
-    synthesis = synthesize_tree(manifest, environment, inputs)
-    watch("synthesis")
-    with ThreadPoolExecutor(max_workers=1) as side:
-        findings = side.submit(check, synthesis)
-        draft = drafted(synthesis.assembly, compared)
-        watch("changes and costs")
-        found = findings.result()
+    with helpers() as linters:  # they load while this process synthesizes
+        synthesis = synthesize_tree(manifest, environment, inputs)
+        watch("synthesis")
+        with ThreadPoolExecutor(max_workers=1) as side:
+            findings = side.submit(check, synthesis, linters)
+            draft = drafted(synthesis.assembly, compared)
+            watch("changes and costs")
+            found = findings.result()
     watch("checks")
     return decided(draft, found, allow_data_loss)
 
