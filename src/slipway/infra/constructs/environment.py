@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from slipway.infra.constructs.grants import APP_LOGIN, SERVICE_PREFIX
+from slipway.infra.constructs.grants import APP_LOGIN, SERVICE_PREFIX, tables_for
 from slipway.infra.constructs.stores import Stores
 from slipway.infra.topology import Workload
 
@@ -146,9 +146,9 @@ def _redis(workload: Workload, stores: Stores) -> Iterator[tuple[str, str]]:
     yield f"{prefix}REDIS_PORT", cache.port
 
 
-def _dynamodb(_: Workload, stores: Stores) -> Iterator[tuple[str, str]]:
-    for name, table in stores.tables.items():
-        yield _table_variable(name), table.name
+def _dynamodb(workload: Workload, stores: Stores) -> Iterator[tuple[str, str]]:
+    for name in tables_for(workload, stores):
+        yield _table_variable(name), stores.tables[name].name
 
 
 def _neptune(_: Workload, stores: Stores) -> Iterator[tuple[str, str]]:

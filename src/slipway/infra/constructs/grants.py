@@ -85,6 +85,12 @@ def grants_of(
     return tuple(found.values())
 
 
+def tables_for(workload: Workload, stores: Stores) -> tuple[str, ...]:
+    """The tables that a need for all of DynamoDB means."""
+    known = _OWN_TABLES.get(workload.name, ())
+    return tuple(name for name in stores.tables if workload.kind == "service" or name in known)
+
+
 def accepted(statements: Iterable[Statement]) -> dict[str, str]:
     """The reasons of those statements that have a wildcard, by Sid."""
     return {each.sid: each.reason for each in statements if each.reason is not None}
@@ -120,8 +126,7 @@ def _objects(asker: _Asker) -> Iterator[Statement]:
 
 
 def _dynamodb(asker: _Asker) -> Iterator[Statement]:
-    workload, tables = asker.workload, asker.stores.tables
-    for name in _OWN_TABLES.get(workload.name, ()) if workload.kind == "component" else tables:
+    for name in tables_for(asker.workload, asker.stores):
         yield from _table(name, asker.stores)
 
 
