@@ -1,5 +1,6 @@
 """The foundation of a blueprint alone, fast and without the stacks of others, and how to read what it refers to."""
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -66,5 +67,6 @@ def _foundation(blueprint: str, environment: str) -> Resources:
 
 
 def _resources(of: Site) -> Resources:
-    resources: Resources = Template.from_stack(FoundationStack(new_app(), of)).to_json()["Resources"]
-    return resources
+    with tempfile.TemporaryDirectory() as folder:
+        resources: Resources = Template.from_stack(FoundationStack(new_app(folder), of)).to_json()["Resources"]
+        return resources

@@ -1,5 +1,6 @@
 """The load balancers: TLS ends there, plain HTTP is sent on to it, requests are logged, and paths lead to services."""
 
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,11 +34,11 @@ class PlainGround:
 def entrance(
     blueprint: str, environment: str, changes: Mapping[str, Any] | None = None, certificate: str | None = CERTIFICATE
 ) -> Resources:
-    stack = EntranceStack(
-        new_app(), site(blueprint, environment, changes), foundation=PlainGround(), certificate_arn=certificate
-    )
-    resources: Resources = Template.from_stack(stack).to_json()["Resources"]
-    return resources
+    of = site(blueprint, environment, changes)
+    with tempfile.TemporaryDirectory() as folder:
+        stack = EntranceStack(new_app(folder), of, foundation=PlainGround(), certificate_arn=certificate)
+        resources: Resources = Template.from_stack(stack).to_json()["Resources"]
+        return resources
 
 
 def front(resources: Resources, group: str = "sg-load-balancer") -> tuple[dict[str, Any], dict[str, str]]:
