@@ -11,7 +11,8 @@ from slipway.infra.constructs.schedule import DatabaseCluster
 from slipway.infra.constructs.stores import Bucket, Cache, Collection, Database, Graph, Stores, Table, Volume
 from slipway.infra.site import Site, site_of
 from slipway.infra.stacks.entrance import Entrance
-from slipway.infra.stacks.platform import Handed, PlatformStack
+from slipway.infra.stacks.handed import Handed
+from slipway.infra.stacks.platform import PlatformStack
 from tests.infra.synthesis import INPUTS, PREVIEW_INPUTS, manifest_of
 
 OWN = "arn:aws:x:us-east-1:111122223333:"

@@ -54,7 +54,12 @@ def test_rules_of_previews_come_before_their_hosts_and_never_meet():
 @pytest.mark.requirement("DLV-03", "T")
 def test_a_preview_makes_no_load_balancer_and_no_network_but_data_of_its_own():
     whole = assembly("preview-fargate", "preview")
-    for kind in ("AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::ElasticLoadBalancingV2::Listener"):
+    for kind in (
+        "AWS::ElasticLoadBalancingV2::LoadBalancer",
+        "AWS::ElasticLoadBalancingV2::Listener",
+        "AWS::EC2::VPC",
+        "AWS::EC2::NatGateway",
+    ):
         assert not whole.resources(kind)
     assert len(whole.resources("AWS::RDS::DBCluster")) == 1
     assert len(whole.resources("AWS::ECS::Cluster")) == 1

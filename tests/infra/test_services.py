@@ -109,9 +109,20 @@ def test_blue_green_has_two_target_groups_and_switches_one_rule():
     targets = resources[name]["Properties"]["Actions"][0]["ForwardConfig"]["TargetGroups"]
     assert [each["Weight"] for each in targets] == [1, 0]
     assert advanced["AlternateTargetGroupArn"] == targets[1]["TargetGroupArn"]
+    assert "DeploymentCircuitBreaker" not in found["DeploymentConfiguration"]
+    assert "ServiceRegistries" not in found
     rolling = platform("preview-fargate", "prod", {"delivery": {"strategy": "rolling"}})
     assert len(of_workload(rolling, "api", TARGETS)) == 1
     assert service(rolling, "api")["DeploymentConfiguration"]["Strategy"] == "ROLLING"
+
+
+def test_what_others_call_by_its_name_is_not_switched():
+    resources = platform("microservices", "prod", {"delivery": {"strategy": "blue-green"}})
+    strategies = {
+        workload: service(resources, workload)["DeploymentConfiguration"]["Strategy"]
+        for workload in ("frontend", "backend", "redis")
+    }
+    assert strategies == {"frontend": "BLUE_GREEN", "backend": "ROLLING", "redis": "ROLLING"}
 
 
 def test_parts_start_once_the_database_is_up_to_date():

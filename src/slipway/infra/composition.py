@@ -22,7 +22,9 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     from slipway.infra.stacks.edge_global import EdgeGlobalStack
     from slipway.infra.stacks.entrance import EntranceStack, shared_entrance
     from slipway.infra.stacks.foundation import FoundationStack
-    from slipway.infra.stacks.platform import Handed, PlatformStack, databases_of
+    from slipway.infra.stacks.handed import Handed, databases_of
+    from slipway.infra.stacks.platform import PlatformStack
+    from slipway.infra.stacks.recovery import RecoveryStack
     from slipway.infra.stacks.recovery_targets import RecoveryTargetsStack
 
     foundation = FoundationStack(app, site)
@@ -60,3 +62,5 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
             databases=databases_of(site, data),
         )
         yield PlatformStack(app, site, handed)
+    if targets is not None and RecoveryStack.is_needed(site):
+        yield RecoveryStack(app, site, data=data, targets=targets)

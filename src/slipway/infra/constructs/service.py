@@ -220,7 +220,10 @@ def _deployment(
         bake_time_in_minutes=_BAKE_MINUTES if switched else None,
         minimum_healthy_percent=0 if props.alone else 100,
         maximum_percent=100 if props.alone else 200,
-        deployment_circuit_breaker=Definition.DeploymentCircuitBreakerProperty(enable=True, rollback=True),
+        # ECS has the breaker for rolling deployments alone; a switch goes back by its alarms.
+        deployment_circuit_breaker=None
+        if switched
+        else Definition.DeploymentCircuitBreakerProperty(enable=True, rollback=True),
         alarms=Definition.DeploymentAlarmsProperty(alarm_names=list(alarms), enable=True, rollback=True)
         if alarms
         else None,

@@ -5,8 +5,7 @@ environment's network and load balancer takes them from that environment's expor
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from aws_cdk import App, Aws, aws_autoscaling, aws_logs, aws_opensearchserverless
 from constructs import Construct
@@ -19,12 +18,12 @@ from slipway.infra.constructs.feature_flags import FeatureFlags
 from slipway.infra.constructs.grants import grants_of
 from slipway.infra.constructs.routing import Route, RouteProps, by_precision
 from slipway.infra.constructs.scaling import Scaling, ScalingProps
-from slipway.infra.constructs.schedule import DatabaseCluster, Nightly, unix_cron
+from slipway.infra.constructs.schedule import Nightly, unix_cron
 from slipway.infra.constructs.service import RollbackProps, Service, ServiceProps
-from slipway.infra.constructs.stores import Stores
 from slipway.infra.constructs.task import Logs, Task, TaskProps, Telemetry
 from slipway.infra.site import Site
 from slipway.infra.stacks import workloads as read
+from slipway.infra.stacks.handed import Handed, rests
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.topology import Workload
 
@@ -33,88 +32,6 @@ _RULES_EACH: Final = 45
 _SHARERS: Final = 1000  # numbers of pull requests, from where they begin anew
 _OWN_RULES: Final = 46_000  # ELB has priorities up to 50,000
 _GIB: Final = 2**30
-
-
-class Ground(Protocol):
-    """What tasks stand on: the foundation's network."""
-
-    @property
-    def vpc_id(self) -> str:
-        """The VPC."""
-
-    @property
-    def private_subnet_ids(self) -> Sequence[str]:
-        """Subnets of tasks, one a zone."""
-
-    @property
-    def namespace_id(self) -> str:
-        """Where parts find each other."""
-
-    def security_group(self, name: str) -> str:
-        """The id of the group of a workload, or of instances."""
-
-
-class Entrance(Protocol):
-    """The load balancer, made here or shared."""
-
-    @property
-    def full_name(self) -> str:
-        """As metrics name it."""
-
-    @property
-    def dns_name(self) -> str:
-        """Where it answers."""
-
-    @property
-    def listener_arn(self) -> str:
-        """The listener of public routes."""
-
-    @property
-    def internal_listener_arn(self) -> str | None:
-        """The listener of internal routes, when there are any."""
-
-
-class SignIn(Protocol):
-    """Who issues tokens, when it is not the built-in issuer."""
-
-    @property
-    def issuer(self) -> str | None:
-        """As tokens name it."""
-
-    @property
-    def audiences(self) -> tuple[str, ...]:
-        """For whom its tokens are."""
-
-
-class Identified(Protocol):
-    """A cluster of databases."""
-
-    @property
-    def identifier(self) -> str:
-        """Its name."""
-
-
-class Databases(Protocol):
-    """The clusters of databases that there are."""
-
-    @property
-    def aurora(self) -> Identified | None:
-        """PostgreSQL."""
-
-    @property
-    def neptune(self) -> Identified | None:
-        """The graph."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handed:
-    """What the stacks before this one hand over."""
-
-    ground: Ground
-    stores: Stores
-    entrance: Entrance | None
-    sign_in: SignIn | None = None
-    databases: tuple[DatabaseCluster, ...] = ()
 
 
 class PlatformStack(SiteStack):
@@ -150,7 +67,7 @@ class PlatformStack(SiteStack):
     def is_needed(site: Site) -> bool:
         """Whether there is anything to make: on EKS there may be nothing."""
         manifest = site.manifest
-        return manifest.compute != "eks" or bool(manifest.features) or _rests(site)
+        return manifest.compute != "eks" or bool(manifest.features) or rests(site)
 
     @property
     def service_names(self) -> Mapping[str, str]:
@@ -197,13 +114,8 @@ class PlatformStack(SiteStack):
                 desired=read.desired_of(site, workload),
                 subnet_ids=self._subnets(),
                 security_group_ids=[self._handed.ground.security_group(workload.name)],
-                discovery=DiscoveredName(
-                    scope,
-                    "Name",
-                    name=read.discovery_name(site, workload),
-                    namespace_id=self._handed.ground.namespace_id,
-                ),
-                strategy=site.manifest.delivery.strategy,
+                discovery=None if read.switches(site, workload) else self._name(scope, workload),
+                strategy="blue-green" if read.switches(site, workload) else "rolling",
                 alone=read.alone(site, workload),
                 spot=_spot(site, workload),
                 provider=None if self._capacity is None else self._capacity.name,
@@ -214,6 +126,14 @@ class PlatformStack(SiteStack):
         )
         self._scale(scope, workload, service, route)
         return service
+
+    def _name(self, scope: Construct, workload: Workload) -> DiscoveredName:
+        return DiscoveredName(
+            scope,
+            "Name",
+            name=read.discovery_name(self.site, workload),
+            namespace_id=self._handed.ground.namespace_id,
+        )
 
     def _task(self, workload: Workload, name: str) -> TaskProps:
         site, stores = self.site, self._handed.stores
@@ -280,7 +200,7 @@ class PlatformStack(SiteStack):
                 listener_arn=listener,
                 priority=priorities[workload.name],
                 host=host_of(self.site),
-                twin=self.site.manifest.delivery.strategy == "blue-green",
+                twin=read.switches(self.site, workload),
             ),
         )
 
@@ -410,28 +330,6 @@ class PlatformStack(SiteStack):
             self.publish(
                 f"Digest{self.site.names.construct(workload.name)}", digest, f"The image that {workload.name} runs"
             )
-
-
-def _rests(site: Site) -> bool:
-    data = site.manifest.data
-    own = data.postgres is not None and data.postgres.engine == "aurora" and not data.postgres.copy_to_recovery_region
-    return site.manifest.schedule is not None and (own or data.graph == "neptune")
-
-
-def databases_of(site: Site, data: Databases) -> tuple[DatabaseCluster, ...]:
-    """The clusters that can rest. One that is copied to another region all the time cannot: RDS refuses to stop it."""
-    found: list[DatabaseCluster] = []
-    postgres = site.manifest.data.postgres
-    if data.aurora is not None and postgres is not None and not postgres.copy_to_recovery_region:
-        found.append(_database("postgres", "rds", data.aurora.identifier))
-    if data.neptune is not None:
-        found.append(_database("neptune", "neptune", data.neptune.identifier))
-    return tuple(found)
-
-
-def _database(name: str, service: str, identifier: str) -> DatabaseCluster:
-    arn = f"arn:{Aws.PARTITION}:rds:{Aws.REGION}:{Aws.ACCOUNT_ID}:cluster:{identifier}"
-    return DatabaseCluster(name=name, service=service, identifier=identifier, arn=arn)
 
 
 class Part(Construct):

@@ -120,6 +120,13 @@ def alone(site: Site, workload: Workload) -> bool:
     return service is not None and service.volume is not None and workload.scale.max <= 1
 
 
+def switches(site: Site, workload: Workload) -> bool:
+    """Whether a deployment switches from all old copies to all new ones. Only what is reached by the load balancer
+    alone can: a name in the private DNS has no switch, and whoever calls it would meet old and new."""
+    asked_by_name = bool(site.topology.needing(workload.name))
+    return site.manifest.delivery.strategy == "blue-green" and bool(workload.routes) and not asked_by_name
+
+
 def spot_of(site: Site, workload: Workload) -> bool:
     """Whether it runs on spare capacity."""
     if workload.kind == "component":
