@@ -4,11 +4,17 @@ Called by `app`. What the manifest does not ask for is not built, and its stack 
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from aws_cdk import App
 
 from slipway.infra.site import Site
 from slipway.infra.stacks.stack import SiteStack
+
+if TYPE_CHECKING:
+    from slipway.infra.stacks.foundation import FoundationStack
+    from slipway.infra.stacks.handed import Handed
+    from slipway.infra.stacks.platform import PlatformStack
 
 
 def compose(app: App, site: Site) -> tuple[SiteStack, ...]:
@@ -50,17 +56,37 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
         yield targets
     data = DataStack(app, site, foundation=foundation, targets=targets)
     yield data
-    if PlatformStack.is_needed(site):
-        entrance = shared_entrance(site) if site.manifest.share is not None else None
-        if entrance_stack is not None:
-            entrance = entrance_stack.entrance
-        handed = Handed(
-            ground=foundation,
-            stores=data.stores,
-            entrance=entrance,
-            sign_in=access,
-            databases=databases_of(site, data),
-        )
-        yield PlatformStack(app, site, handed)
+    entrance = shared_entrance(site) if site.manifest.share is not None else None
+    if entrance_stack is not None:
+        entrance = entrance_stack.entrance
+    handed = Handed(
+        ground=foundation,
+        stores=data.stores,
+        entrance=entrance,
+        sign_in=access,
+        databases=databases_of(site, data),
+    )
+    platform = PlatformStack(app, site, handed) if PlatformStack.is_needed(site) else None
+    if platform is not None:
+        yield platform
+    yield from _on_instances(app, site, foundation, handed, platform)
     if targets is not None and RecoveryStack.is_needed(site):
         yield RecoveryStack(app, site, data=data, targets=targets)
+
+
+def _on_instances(
+    app: App, site: Site, foundation: "FoundationStack", handed: "Handed", platform: "PlatformStack | None"
+) -> Iterator[SiteStack]:
+    """Kubernetes, where containers run on it, and the instance of operators."""
+    cluster = None
+    if site.manifest.compute == "eks":
+        from slipway.infra.stacks.kubernetes import KubernetesStack
+
+        flags = None if platform is None else platform.flags
+        kubernetes = KubernetesStack(app, site, handed, foundation=foundation, flags=flags)
+        cluster = kubernetes.cluster
+        yield kubernetes
+    if site.manifest.bastion is not None:
+        from slipway.infra.stacks.bastion import BastionStack
+
+        yield BastionStack(app, site, foundation=foundation, cluster=cluster)

@@ -12,7 +12,6 @@ from constructs import Construct
 
 from slipway.infra.constructs.replication import REPLICATED_WITHIN_MINUTES, Replication, ReplicationRole
 from slipway.infra.constructs.retention import keep
-from slipway.infra.reasons import accept
 
 _PARTS_KEPT_DAYS: Final = 7  # parts of an upload that was never finished are invisible, and paid for
 
@@ -34,7 +33,7 @@ class BucketProps:
     key_arn: str
     versioning: bool
     lifecycle: Lifecycle
-    log_bucket: str | None
+    log_bucket: str
     log_prefix: str
     lasting: bool
     origins: Sequence[str] = field(default=())
@@ -61,9 +60,7 @@ class Bucket(Construct):
                 status="Enabled" if props.versioning else "Suspended"
             ),
             lifecycle_configuration=s3.CfnBucket.LifecycleConfigurationProperty(rules=_rules(props)),
-            logging_configuration=None
-            if props.log_bucket is None
-            else s3.CfnBucket.LoggingConfigurationProperty(
+            logging_configuration=s3.CfnBucket.LoggingConfigurationProperty(
                 destination_bucket_name=props.log_bucket, log_file_prefix=props.log_prefix
             ),
             cors_configuration=_cors(props.origins),
@@ -80,12 +77,6 @@ class Bucket(Construct):
         self.arn = self.resource.attr_arn
         if role is not None:
             role.allow(self.arn, props.key_arn)
-        if props.log_bucket is None:
-            accept(
-                self.resource,
-                {"AwsSolutions-S1": "A copy in the second region: who reads the first is logged there, and S3 alone "
-                                    "writes here until that region is lost."},
-            )  # fmt: skip
         policy = s3.CfnBucketPolicy(self, "Policy", bucket=self.name, policy_document=tls_only(self.arn))
         keep(policy, props.lasting)
 

@@ -89,6 +89,7 @@ class DataStack(SiteStack):
         self.vault, self.backups = self._backups()
         self.stores = self._stores()
         self._publish_parameters()
+        self._publish_for_recovery()
 
     def _secret(self, name: str, generated: Generated | None) -> Secret:
         elsewhere = self._elsewhere
@@ -273,6 +274,14 @@ class DataStack(SiteStack):
                 value=value,
                 description=f"Where {path.split('/')[0]} of {self.site.names.prefix} is",
             )
+
+    def _publish_for_recovery(self) -> None:
+        """What the recovery region has to know, to find and restore backups."""
+        if self._elsewhere is None or self.backups is None:
+            return
+        self.publish("BackupRoleArn", self.backups.role_arn, "The role that restores backups.")
+        for name, files in self.files.items():
+            self.publish(f"Files{self.site.names.construct(name)}Arn", files.arn, f"The file system of {name}.")
 
     def _addresses(self) -> Iterator[tuple[str, str]]:
         """What people and commands look up, by its path."""

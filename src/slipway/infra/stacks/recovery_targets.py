@@ -10,17 +10,20 @@ from aws_cdk import App
 from slipway.base.errors import Misconfigured
 from slipway.infra.constructs.backup_vault import BackupVault, BackupVaultProps
 from slipway.infra.constructs.bucket import Bucket, BucketProps
-from slipway.infra.constructs.keys import Key, KeyProps
+from slipway.infra.constructs.keys import Key, KeyProps, logs_user
+from slipway.infra.constructs.log_bucket import LogBucket, LogBucketProps
 from slipway.infra.site import Site
 from slipway.infra.stacks import store_props as wanted
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.stacks.store_props import Elsewhere
 
-_USED_HERE_ALONE: Final = frozenset({"backups", "postgres"})  # by the vault, and by the cluster of the recovery region
+_USED_HERE_ALONE: Final = frozenset(
+    {"backups", "logs", "postgres"}
+)  # by the vault, by logs and clusters of this region
 
 
 class RecoveryTargetsStack(SiteStack):
-    """`keys` by store, `vault`, and `bucket` where objects are copied.
+    """`keys` by store, `vault`, `log_bucket`, and `bucket` where objects are copied.
 
     Other stacks of the recovery region use these as they are; the data stack takes them by `known_to`.
     """
@@ -44,6 +47,9 @@ class RecoveryTargetsStack(SiteStack):
                 lock=wanted.lock_of(site),
                 lasting=site.lasting,
             ),
+        )
+        self.log_bucket = LogBucket(
+            self, "AccessLogs", LogBucketProps(keep_days=site.manifest.audit.keep.days, lasting=site.lasting)
         )
         self.bucket = self._bucket() if "objects" in self.keys else None
         self.publish("VaultArn", self.vault.arn, "The vault that backups are copied to.")
@@ -87,6 +93,7 @@ class RecoveryTargetsStack(SiteStack):
                 description=f"The copy of {store} of {self.site.names.prefix}",
                 rotate_days=self.site.manifest.data.keys.rotate_every.days,
                 lasting=self.site.lasting,
+                users=[logs_user()] if store == "logs" else [],
             ),
         )
 
@@ -101,8 +108,8 @@ class RecoveryTargetsStack(SiteStack):
                 key_arn=self.keys["objects"].arn,
                 versioning=True,  # S3 copies into no bucket without versions
                 lifecycle=wanted.lifecycle_of(section),
-                log_bucket=None,
-                log_prefix="",
+                log_bucket=self.log_bucket.name,
+                log_prefix="buckets/objects/",
                 lasting=self.site.lasting,
                 origins=self.site.manifest.edge.cors,
             ),
@@ -119,7 +126,7 @@ def region_of(site: Site) -> str:
 def _copied(site: Site) -> tuple[str, ...]:
     """What has a copy of its own in the recovery region, sorted; each has a key of its own there, as at home."""
     data = site.manifest.data
-    copied = {"backups", "secrets"}
+    copied = {"backups", "logs", "secrets"}
     if data.objects is not None and data.objects.copy_to_recovery_region and wanted.makes_bucket(data.objects):
         copied.add("objects")
     if data.dynamodb.tables and data.dynamodb.copy_to_recovery_region:
