@@ -5,6 +5,7 @@ AWS's distribution of the OpenTelemetry collector, by digest. The platform's par
 """
 
 import json
+from collections.abc import Sequence
 from typing import Final
 
 # Version 0.48.0, the digest of all architectures.
@@ -21,8 +22,17 @@ MEMORY_MIB: Final = 128  # a hard limit; `memory_limiter` refuses data at three 
 _INTERVAL: Final = "60s"  # the resolution of CloudWatch's standard metrics
 
 
-def configuration(*, workload: str, namespace: str, log_group: str, region: str, scraped_port: int | None) -> str:
-    """The collector's configuration, as text. `scraped_port` is where the task has `/metrics`, if it does."""
+def configuration(
+    *,
+    workload: str,
+    namespace: str,
+    log_group: str,
+    region: str,
+    scraped_port: int | None,
+    detectors: Sequence[str] = ("env", "ecs"),
+) -> str:
+    """The collector's configuration, as text. `scraped_port` is where the task has `/metrics`, if it does; `detectors`
+    say what else they know of where it runs."""
     receivers: dict[str, object] = {"otlp": {"protocols": {"http": {"endpoint": "127.0.0.1:4318"}}}}
     sources = ["otlp"]
     if scraped_port is not None:
@@ -38,7 +48,7 @@ def configuration(*, workload: str, namespace: str, log_group: str, region: str,
         "extensions": {"health_check": {"endpoint": "127.0.0.1:13133"}},
         "receivers": receivers,
         "processors": {
-            "resourcedetection": {"detectors": ["env", "ecs"]},
+            "resourcedetection": {"detectors": list(detectors)},
             "memory_limiter": {"check_interval": "1s", "limit_percentage": 75, "spike_limit_percentage": 20},
             "batch": {"timeout": "5s"},
         },

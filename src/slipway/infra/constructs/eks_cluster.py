@@ -3,7 +3,7 @@
 Who may do what in it is said by access entries, not by a list inside the cluster. Used by the Kubernetes stack.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -77,10 +77,10 @@ class EksCluster(Construct):
         self.resource.add_resource_dependency(log)
         self.security_group = self.resource.attr_cluster_security_group_id
 
-    def admit(self, construct_id: str, security_group_id: str, why: str) -> None:
+    def admit(self, scope: Construct, construct_id: str, security_group_id: str, why: str) -> None:
         """Lets a group call the cluster's API."""
         aws_ec2.CfnSecurityGroupIngress(
-            self,
+            scope,
             construct_id,
             group_id=self.security_group,
             ip_protocol="tcp",
@@ -91,13 +91,12 @@ class EksCluster(Construct):
         )
 
     def entitle(
-        self, construct_id: str, role_arn: str, policy: AccessPolicy, namespaces: Sequence[str] = ()
+        self, scope: Construct, construct_id: str, role_arn: str, rights: Mapping[AccessPolicy, Sequence[str]]
     ) -> aws_eks.CfnAccessEntry:
-        """Gives a role rights in the cluster, or in some namespaces of it."""
+        """Gives a role rights in the cluster: each of `rights` in some namespaces, or in all when it names none."""
         entry = aws_eks.CfnAccessEntry
-        scope = "namespace" if namespaces else "cluster"
         return entry(
-            self,
+            scope,
             construct_id,
             cluster_name=self.resource.ref,
             principal_arn=role_arn,
@@ -105,8 +104,11 @@ class EksCluster(Construct):
             access_policies=[
                 entry.AccessPolicyProperty(
                     policy_arn=f"arn:{Aws.PARTITION}:eks::aws:cluster-access-policy/{policy}",
-                    access_scope=entry.AccessScopeProperty(type=scope, namespaces=list(namespaces) or None),
+                    access_scope=entry.AccessScopeProperty(
+                        type="namespace" if namespaces else "cluster", namespaces=list(namespaces) or None
+                    ),
                 )
+                for policy, namespaces in rights.items()
             ],
         )
 

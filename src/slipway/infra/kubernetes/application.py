@@ -1,4 +1,4 @@
-"""One workload as Kubernetes runs it: pods that may do little, how many, how they are reached, and how many may go at once.
+"""One workload as Kubernetes runs it: pods that may do little, how many, how they are reached, how many go at once.
 
 The counterpart of `constructs/task` and `constructs/service` for ECS. Called by the Kubernetes stack for each workload.
 """
@@ -52,9 +52,9 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """One workload. `cpu` in units of 1/1024 core. `health` is asked whether it lives, `ready` whether it can serve; None
-    asks its port. `folders` are those that it may write, empty at each start. `target_group_arn` is where the load
-    balancer looks for its pods."""
+    """One workload. `cpu` in units of 1/1024 core. `health` is asked whether it lives, `ready` whether it can serve;
+    None asks its port. `folders` are those that it may write, empty at each start. `target_group_arn` is where the
+    load balancer looks for its pods."""
 
     name: str
     namespace: str

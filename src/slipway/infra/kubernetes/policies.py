@@ -3,7 +3,7 @@
 Security groups cannot tell pods of one node apart; these can. Called by the Kubernetes stack.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,12 +19,13 @@ _HTTPS: Final = 443
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """`workloads` are pods; `entrance` the ranges of addresses of load balancers, `stores` those of data stores."""
+    """`workloads` are pods; `entrance` the ranges of addresses of load balancers, `ranges` those of stores and of what
+    is outside, by the target of an edge: anywhere for one that is not there."""
 
     namespace: str
     workloads: Sequence[str]
     entrance: Sequence[str]
-    stores: Sequence[str]
+    ranges: Mapping[str, Sequence[str]]
 
 
 def policies_of(around: Surroundings, edges: Iterable[Edge], outward: Iterable[str]) -> tuple[Document, ...]:
@@ -83,7 +84,7 @@ def _let_out(name: str, around: Surroundings, edges: Sequence[Edge], *, outward:
         if edge.target in around.workloads:
             yield {"to": [_pods(edge.target)], "ports": [_port(edge.port)]}
         elif edge.port != _HTTPS or not outward:
-            ranges = around.stores or (ANYWHERE,)
+            ranges = around.ranges.get(edge.target) or (ANYWHERE,)
             yield {"to": [_block(each) for each in ranges], "ports": [_port(edge.port)]}
     if outward:
         # Not the instance's own metadata: a node's role is not for pods.
