@@ -118,10 +118,19 @@ def test_without_a_domain_only_the_inside_speaks_plainly() -> None:
 @pytest.mark.requirement("SEC-08", "T")
 @pytest.mark.parametrize("blueprint", ["agent-gateways", "microservices", "mcp-hybrid", "preview-fargate"])
 def test_every_listener_that_the_internet_reaches_speaks_tls_13_alone(blueprint: str) -> None:
-    resources = entrance(blueprint, "prod")
+    resources = entrance(blueprint, "prod", {"recovery": {"failover": False}})
     assert listeners(resources, 443)
     assert {each["SslPolicy"] for each in listeners(resources, 443)} == {"ELBSecurityPolicy-TLS13-1-3-2021-06"}
     assert all(each["DefaultActions"][0]["Type"] == "redirect" for each in listeners(resources, 80))
+
+
+@pytest.mark.requirement("SEC-08", "T")
+def test_callers_of_aws_that_speak_no_newer_tls_are_served() -> None:
+    """API Gateway, and the health checks by which a failover is decided."""
+    failing_over = {"recovery": {"failover": True, "region": "us-west-2"}}
+    for resources in (entrance("rag-assistant", "prod"), entrance("preview-fargate", "prod", failing_over)):
+        [listener] = listeners(resources, 443)
+        assert listener["SslPolicy"] == "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"
 
 
 @pytest.mark.parametrize(("environment", "protected"), [("prod", "true"), ("dev", "false")])

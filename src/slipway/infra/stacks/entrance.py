@@ -49,6 +49,7 @@ class Entrance:
     listener_arn: str
     internal_listener_arn: str | None = None
     internal_dns_name: str | None = None
+    internal_full_name: str | None = None
 
 
 class EntranceStack(SiteStack):
@@ -78,6 +79,7 @@ class EntranceStack(SiteStack):
             listener_arn=front.listener_arn,
             internal_listener_arn=None if internal is None else internal.listener_arn,
             internal_dns_name=None if internal is None else internal.dns_name,
+            internal_full_name=None if internal is None else internal.full_name,
         )
         self._export("internal_listener_arn", self.entrance.internal_listener_arn)
         for name in _EXPORTS:
@@ -124,12 +126,13 @@ def shared_entrance(site: Site) -> Entrance:
 
 
 def oldest_tls(site: Site) -> OldestTls:
-    """The oldest version of the first load balancer's listener.
+    """The oldest version of the first load balancer's listener: the manifest's, but 1.2 for two of AWS's own callers.
 
-    Behind API Gateway it also takes 1.2: AWS does not say which versions API Gateway speaks towards what it calls, and
-    nobody else reaches that listener. Whoever comes from the internet meets the manifest's.
+    API Gateway: AWS does not say which versions it speaks towards what it calls, and nobody else reaches the listener
+    behind it. Route 53: its health checks, by which a failover is decided, speak 1.2 at most.
     """
-    return "1.2" if site.manifest.edge.api_gateway else site.manifest.edge.tls
+    manifest = site.manifest
+    return "1.2" if manifest.edge.api_gateway or manifest.recovery.failover else manifest.edge.tls
 
 
 def _export_name(names: Names, name: str) -> str:
