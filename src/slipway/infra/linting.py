@@ -5,6 +5,7 @@ the process that asks: they load cfn-lint while CDK synthesizes, then take templ
 template goes first. `python -m slipway.infra.linting` is such a helper: a request a line in, an answer a line out.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -120,6 +121,7 @@ def _runner(region: str) -> Any:
 
 def main() -> None:
     """A helper: lints what stands on each line of its input, until there is no more."""
+    gc.disable()  # a short life: collecting takes an eighth of the time and frees little
     _runner("us-east-1")  # loaded while the other process synthesizes
     for line in sys.stdin:
         request = json.loads(line)
