@@ -9,6 +9,7 @@ from aws_cdk.assertions import Template
 from slipway.infra.app import Resource, new_app
 from slipway.infra.site import Site, site_of
 from slipway.infra.stacks.data import DataStack
+from slipway.infra.stacks.recovery import RecoveryStack
 from slipway.infra.stacks.recovery_targets import RecoveryTargetsStack
 from slipway.infra.stacks.stack import SiteStack
 from tests.infra.synthesis import INPUTS, PREVIEW_INPUTS, manifest_of
@@ -60,7 +61,10 @@ def made(whose: Site) -> dict[str, dict[str, Resource]]:
     """The same, of any site."""
     app = new_app()
     elsewhere = RecoveryTargetsStack(app, whose) if RecoveryTargetsStack.is_needed(whose) else None
-    found: list[SiteStack] = [DataStack(app, whose, foundation=PlainGround(), targets=elsewhere)]
+    stores = DataStack(app, whose, foundation=PlainGround(), targets=elsewhere)
+    found: list[SiteStack] = [stores]
     if elsewhere is not None:
         found.append(elsewhere)
+        if RecoveryStack.is_needed(whose):
+            found.append(RecoveryStack(app, whose, data=stores, targets=elsewhere))
     return {stack.part: Template.from_stack(stack).to_json()["Resources"] for stack in found}

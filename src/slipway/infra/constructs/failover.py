@@ -66,6 +66,22 @@ class Failover(Construct):
             alarm_actions=[props.topic_arn],
             ok_actions=[props.topic_arn],
         )
+        aws_cloudwatch.CfnAlarm(
+            self,
+            "Failing",
+            alarm_name=f"{props.prefix}-failover-failed",
+            alarm_description=f"[critical] A failover of {props.prefix} ended without bringing it back",
+            namespace="AWS/States",
+            metric_name="ExecutionsFailed",
+            dimensions=[aws_cloudwatch.CfnAlarm.DimensionProperty(name="StateMachineArn", value=self.machine.attr_arn)],
+            statistic="Sum",
+            period=60,
+            evaluation_periods=1,
+            threshold=0,
+            comparison_operator="GreaterThanThreshold",
+            treat_missing_data="notBreaching",
+            alarm_actions=[props.topic_arn],
+        )
         self._start()
 
     def _start(self) -> None:

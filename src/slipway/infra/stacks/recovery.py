@@ -8,7 +8,7 @@ it and the first region is not. So a failover changes no record, which could not
 import json
 from typing import Any, Final
 
-from aws_cdk import App, Fn, aws_events
+from aws_cdk import App, Fn, aws_ec2, aws_events
 
 from slipway.infra.addressing import subnet_ranges
 from slipway.infra.constructs import aurora as pg
@@ -21,9 +21,11 @@ from slipway.infra.constructs.function import Function, FunctionHome, FunctionPl
 from slipway.infra.constructs.global_cluster import SecondCluster, SecondClusterProps
 from slipway.infra.constructs.load_balancer import LoadBalancer, LoadBalancerProps, Tls
 from slipway.infra.constructs.notifications import Notifications
+from slipway.infra.constructs.retention import keep
 from slipway.infra.constructs.security_groups import SecurityGroups, SecurityGroupsProps
 from slipway.infra.constructs.vpc import Vpc, VpcProps
 from slipway.infra.passages import ANYWHERE, Passage, passages_of
+from slipway.infra.reasons import accept
 from slipway.infra.site import Site
 from slipway.infra.stacks import store_props as wanted
 from slipway.infra.stacks.bootstrap import key_alias, template_bucket_name
@@ -39,6 +41,10 @@ from slipway.manifest.sections.network import Network, Tier
 LOST_AFTER_MINUTES: Final = 10
 _WEEKLY: Final = "cron(0 6 ? * MON *)"
 _ALL_TIERS: Final[tuple[Tier, ...]] = ("public", "private", "isolated")
+
+_FROM_THE_INTERNET: Final = tuple(
+    Passage(ANYWHERE, LOAD_BALANCER, port, f"internet calls {LOAD_BALANCER}") for port in (80, 443)
+)
 
 
 class RecoveryStack(SiteStack):
@@ -103,23 +109,22 @@ class RecoveryStack(SiteStack):
     def _groups(self) -> SecurityGroups:
         """The same groups and passages as in the first region; the internet reaches the load balancer directly."""
         found = passages_of(self.site)
-        passages = set(found.passages)
-        if LOAD_BALANCER in found.groups and self.site.manifest.recovery.failover:
-            passages |= {
-                Passage(ANYWHERE, LOAD_BALANCER, port, f"internet calls {LOAD_BALANCER}") for port in (80, 443)
-            }
-        return SecurityGroups(
+        direct = () if not self.site.manifest.recovery.failover else _FROM_THE_INTERNET
+        passages = {(each.source, each.target, each.port): each for each in (*direct, *found.passages)}
+        groups = SecurityGroups(
             self,
             "Groups",
             SecurityGroupsProps(
                 name=f"{self.site.names.prefix}-recovery",
                 vpc_id=self.network.id,
                 own=found.groups,
-                passages=tuple(
-                    sorted({(each.source, each.target, each.port): each for each in sorted(passages)}.values())
-                ),
+                passages=tuple(sorted(passages.values())),
             ),
         )
+        for rule in groups.node.children:
+            if isinstance(rule, aws_ec2.CfnSecurityGroupIngress) and rule.cidr_ip == ANYWHERE:
+                accept(rule, {"public": "After a loss the internet comes to this load balancer directly."})
+        return groups
 
     def _second_cluster(self) -> SecondCluster | None:
         section = self.site.manifest.data.postgres
@@ -158,6 +163,10 @@ class RecoveryStack(SiteStack):
                 protected=self.site.production,
             ),
         )
+        accept(
+            balancer.resource,
+            {"unalarmed": "Nothing stands behind it before a failover, whose stacks bring their alarms along."},
+        )
         Alias(
             self,
             "Record",
@@ -179,6 +188,8 @@ class RecoveryStack(SiteStack):
             addresses={"critical": notify.critical, "warning": notify.warning},
             pager_secret_prefix=names.parameter("secrets"),
         )
+        keep(self.notifications.key, site.lasting)
+        self.notifications.key.rotation_period_in_days = site.manifest.data.keys.rotate_every.days
         home = FunctionHome(self, "Functions", self._place())
         stores = self._restored()
         restorer = None
