@@ -203,8 +203,10 @@ def test_every_stack_stands_in_the_vpc_that_exists() -> None:
     network = Network.model_validate(EXISTING, strict=False)
     manifest = manifest_of("rag-assistant", "prod").model_copy(update={"network": network})
     whole = synthesize(manifest, "prod", INPUTS)
-    assert not [name for name, each in whole.resources().items() if each["Type"] in _OWN_NETWORK]
-    used = {text for each in whole.resources().values() for text in texts(each) if text.startswith(("subnet-", "vpc-"))}
+    home = [stack for stack in whole.stacks if stack.region == "us-east-1"]
+    resources = [each for stack in home for each in stack.resources().values()]
+    assert not [each for each in resources if each["Type"] in _OWN_NETWORK]
+    used = {text for each in resources for text in texts(each) if text.startswith(("subnet-", "vpc-"))}
     assert {*EXISTING["subnets"]["private"], *EXISTING["subnets"]["isolated"], EXISTING["vpc"]} <= used
 
 
@@ -239,6 +241,23 @@ def test_a_preview_opens_its_own_tasks_to_the_shared_load_balancer_and_nothing_o
     assert any(each.get("SourceSecurityGroupId") == shared and "CidrIp" not in each for each in inward)
     assert not any(each["GroupId"] == shared and "CidrIp" in each for each in inward)  # a rule is in a group once
     assert not any("load-balancer" in tag_of(each, "Name") for each in of_type(preview, "AWS::EC2::SecurityGroup"))
+
+
+@pytest.mark.requirement("DLV-03", "T")
+def test_endpoints_of_a_shared_network_let_previews_in() -> None:
+    changes = {"network": {"endpoints": ["s3", "ecr", "logs", "secrets"]}}
+    shared = {"Fn::ImportValue": "preview-fargate-dev-network-endpoints-group"}
+    inward = [
+        each["Properties"]
+        for each in of_type(foundation("preview-fargate", "preview", changes), "AWS::EC2::SecurityGroupIngress")
+    ]
+    assert {each["FromPort"] for each in inward if each["GroupId"] == shared} == {443}
+    with tempfile.TemporaryDirectory() as folder:
+        template = Template.from_stack(
+            FoundationStack(new_app(folder), site("preview-fargate", "dev", changes))
+        ).to_json()
+    exports = {each["Export"]["Name"] for each in template["Outputs"].values() if "Export" in each}
+    assert "preview-fargate-dev-network-endpoints-group" in exports
 
 
 @pytest.mark.parametrize(("environment", "protected"), [("prod", True), ("dev", False)])

@@ -187,6 +187,17 @@ def test_the_log_bucket_lets_load_balancers_of_the_account_write_under_their_pre
     assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}  # the only one that ELB delivers into
 
 
+@pytest.mark.requirement("DLV-03", "T")
+def test_a_preview_takes_the_load_balancer_of_the_environment_that_it_shares() -> None:
+    of = site("preview-fargate", "preview")
+    assert not EntranceStack.is_needed(of)
+    exported = assembly("preview-fargate", "dev").stack("entrance").template["Outputs"].values()
+    exports = {each["Export"]["Name"] for each in exported if "Export" in each}
+    rule = only(assembly("preview-fargate", "preview").stack("platform").resources(), RULE)["Properties"]
+    assert rule["ListenerArn"]["Fn::ImportValue"] == "preview-fargate-dev-entrance-listener-arn"
+    assert rule["ListenerArn"]["Fn::ImportValue"] in exports
+
+
 def paths(rule: Mapping[str, Any]) -> tuple[str, ...]:
     [condition] = [each for each in rule["Conditions"] if each["Field"] == "path-pattern"]
     return tuple(condition["PathPatternConfig"]["Values"])

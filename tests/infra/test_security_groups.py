@@ -93,9 +93,11 @@ def test_a_dependency_is_left_for_at_its_port_and_addresses() -> None:
 @pytest.mark.requirement("NET-06", "T")
 def test_data_is_reached_by_those_who_need_it_alone() -> None:
     rules = let_in(foundation("rag-assistant", "prod"))
-    assert {rule[0] for rule in rules if rule[1:] == ("postgres", 5432)} == {
-        "identity", "gateway", "retrieval", "memory",
-    }  # fmt: skip
+    needing = {workload.name for workload in site("rag-assistant", "prod").topology.needing("postgres")}
+    assert {rule[0] for rule in rules if rule[1] == "postgres"} == needing
+    assert {"identity", "gateway"} <= needing
+    assert "mindsdb" not in needing
+    assert {rule[2] for rule in rules if rule[1] == "postgres"} == {5432}
     assert {rule[0] for rule in rules if rule[1:] == ("redis", 6379)} == {"gateway"}
     assert {rule[0] for rule in rules if rule[1:] == ("mindsdb-files", 2049)} == {"mindsdb"}
 

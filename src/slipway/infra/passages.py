@@ -105,9 +105,9 @@ def _groups(site: Site) -> Iterator[tuple[str, str]]:
 
 
 def has_interfaces(manifest: Manifest) -> bool:
-    """Whether some service of AWS has an interface in the VPC that is made."""
+    """Whether some service of AWS has an interface in the VPC: one of Slipway's, its own or shared."""
     network = manifest.network
-    return network.vpc is None and manifest.share is None and not FREE_ENDPOINTS.issuperset(network.endpoints)
+    return network.vpc is None and not FREE_ENDPOINTS.issuperset(network.endpoints)
 
 
 def _along_edges(site: Site, members: Mapping[str, str]) -> Iterator[Passage]:

@@ -23,9 +23,9 @@ from slipway.infra.constructs.security_groups import SecurityGroups, SecurityGro
 from slipway.infra.constructs.vpc import Vpc, VpcProps
 from slipway.infra.passages import ENDPOINTS, has_interfaces, passages_of
 from slipway.infra.site import Site
-from slipway.infra.stacks.network import Network, export_network, given_network
+from slipway.infra.stacks.network import Network, export_network, given_network, shared_groups
 from slipway.infra.stacks.stack import SiteStack
-from slipway.infra.topology import INTERNET, LOAD_BALANCER, LOG_DOMAIN, files_of
+from slipway.infra.topology import INTERNET, LOG_DOMAIN, files_of
 
 _DETECTED: Final = {"eks": "EKS_AUDIT_LOGS", "postgres": "RDS_LOGIN_EVENTS", "objects": "S3_DATA_EVENTS"}
 
@@ -135,8 +135,7 @@ class FoundationStack(SiteStack):
                 others=network.groups,
             ),
         )
-        if LOAD_BALANCER in own:
-            network.groups[LOAD_BALANCER] = groups.id(LOAD_BALANCER)
+        network.groups.update((name, groups.id(name)) for name in shared_groups(self.site) if name in own)
         return groups
 
     def _equip(self, vpc: Vpc) -> None:

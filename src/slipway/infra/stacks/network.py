@@ -10,6 +10,7 @@ from typing import Final
 from aws_cdk import Fn
 
 from slipway.infra.naming import Names
+from slipway.infra.passages import ENDPOINTS, has_interfaces
 from slipway.infra.site import Site
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.topology import LOAD_BALANCER
@@ -42,6 +43,12 @@ def given_network(site: Site) -> Network | None:
     )
 
 
+def shared_groups(site: Site) -> tuple[str, ...]:
+    """Security groups that a network brings along for those who share it: who else stands in it lets them in."""
+    endpoints = (ENDPOINTS,) if has_interfaces(site.manifest) else ()
+    return (LOAD_BALANCER, *endpoints)
+
+
 def export_network(stack: SiteStack, network: Network) -> None:
     """Exports a network for environments that share it."""
     values = {
@@ -55,7 +62,7 @@ def export_network(stack: SiteStack, network: Network) -> None:
 
 
 def _shared(site: Site, names: Names) -> Network:
-    """Its zones and tiers are as this environment's manifest says: who shares a network says the same of it."""
+    """Its zones, tiers and endpoints are those of this environment's manifest: who shares a network says the same."""
     tiers, zones = site.manifest.network.present_tiers, site.manifest.network.subnet_zones
     subnets = {
         tier: [
@@ -69,7 +76,7 @@ def _shared(site: Site, names: Names) -> Network:
         public=subnets.get("public", ()),
         private=subnets["private"],
         isolated=subnets.get("isolated", ()),
-        groups={LOAD_BALANCER: Fn.import_value(_export(names, f"{LOAD_BALANCER}-group"))},
+        groups={name: Fn.import_value(_export(names, f"{name}-group")) for name in shared_groups(site)},
     )
 
 
