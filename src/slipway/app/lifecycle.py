@@ -21,6 +21,7 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from slipway.app.administrator import administrator_key_keep
 from slipway.app.assembly import assemble
 from slipway.app.foundation import Grounds, load_manifest, open_foundation
 from slipway.app.heads import BoundedHeads
@@ -79,7 +80,7 @@ async def _run(settings: Settings, target: str, on_ready: Callable[[Started], No
             if settings.otlp_endpoint is not None:
                 configure_traces(settings.otlp_endpoint, manifest.name)
             async with open_foundation(settings, manifest, home, names, path, url) as grounds:
-                api_key = await _credentials(grounds, home, url) if "identity" in names else None
+                api_key = await _administrator_key(grounds, home, url) if "identity" in names else None
                 parts = await wire(names, grounds.foundation)
                 started = Started(url, api_key, os.getpid(), names)
                 await _serve(grounds, parts, tcp, unix, stop, lambda: on_ready(started))
@@ -214,6 +215,15 @@ async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def _administrator_key(grounds: Grounds, home: Home, url: str) -> str | None:
+    """The key to tell; None where it goes into a secret, since what a task prints is kept in a log."""
+    secret = grounds.foundation.settings.administrator_secret_arn
+    if secret is None:
+        return await _credentials(grounds, home, url)
+    await administrator_key_keep(grounds.foundation.database, secret)
+    return None
 
 
 async def _credentials(grounds: Grounds, home: Home, url: str) -> str:

@@ -71,6 +71,10 @@ class Settings(BaseModel):
         default=None,
         description="32 bytes or more that processes of one platform share; several separated by commas, newest first.",
     )
+    administrator_secret_arn: str | None = Field(
+        default=None,
+        description="A secret of AWS, by its ARN, for the first administrator's key, which then nobody is told.",
+    )
     identity_url: str | None = Field(default=None, description="Address of the identity part when it runs elsewhere.")
     gateway_url: str | None = Field(default=None, description="Address of the gateway part when it runs elsewhere.")
     retrieval_url: str | None = Field(default=None, description="Address of the retrieval part when it runs elsewhere.")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from slipway.infra.constructs.grants import APP_LOGIN, SERVICE_PREFIX, tables_for
+from slipway.infra.constructs.grants import ADMINISTRATOR_KEY, APP_LOGIN, BOOTSTRAPS, SERVICE_PREFIX, tables_for
 from slipway.infra.constructs.stores import Stores
 from slipway.infra.topology import Workload
 
@@ -65,6 +65,8 @@ def environment_of(workload: Workload, around: Surroundings) -> Environment:
         plain |= {"SLIPWAY_HOME": HOME, "SLIPWAY_HOST": "0.0.0.0", "SLIPWAY_PORT": str(workload.port)}
         plain |= around.platform
         secrets[SECRET_KEY] = Secret(around.stores.secrets[SECRET_KEY])
+        if workload.name == BOOTSTRAPS:  # by its address: the part itself puts the key in
+            plain["SLIPWAY_ADMINISTRATOR_SECRET_ARN"] = around.stores.secrets[ADMINISTRATOR_KEY]
     else:
         plain["PORT"] = str(workload.port)
     for need in workload.needs:

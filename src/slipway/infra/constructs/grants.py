@@ -19,6 +19,8 @@ _OWN_TABLES: Final[Mapping[str, tuple[str, ...]]] = {"gateway": ("usage_plans", 
 # A profile of Bedrock that spreads over regions: its own id is the model's with the area before it.
 _SPREAD: Final = re.compile(r"(global|us|us-gov|eu|apac|jp|au|ca)\.(?P<model>.+)")
 SERVICE_PREFIX: Final = "services/"  # where services of the user's keep objects, apart from the platform's
+BOOTSTRAPS: Final = "identity"  # the part that makes the first tenant and its administrator's key
+ADMINISTRATOR_KEY: Final = "SLIPWAY_ADMINISTRATOR_KEY"
 APP_LOGIN: Final = "slipway"  # the database login of the platform's parts, without rights of its own
 
 
@@ -74,6 +76,8 @@ def grants_of(
         grant = _BY_NEED.get(need)
         statements = grant(asker) if grant else _table(need, stores)
         found.update((statement.sid, statement) for statement in statements)
+    if workload.kind == "component" and workload.name == BOOTSTRAPS:
+        found.update((statement.sid, statement) for statement in _administrator_key(stores))
     if workload.name in stores.volumes:
         found.update((statement.sid, statement) for statement in _volume(workload.name, stores))
     if metrics is not None:
@@ -203,6 +207,15 @@ def _models(asker: _Asker) -> Iterator[Statement]:
             if spread
             else None,
         )
+
+
+def _administrator_key(stores: Stores) -> Iterator[Statement]:
+    """To look whether the secret has a value, and to give it one."""
+    actions = ("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue")
+    yield Statement("AdministratorKey", actions, (stores.secrets[ADMINISTRATOR_KEY],))
+    if stores.secrets_key_arns:
+        use = ("kms:Decrypt", "kms:GenerateDataKey")
+        yield _key("AdministratorKeyKey", stores.secrets_key_arns, "secretsmanager", use)
 
 
 def _volume(workload: str, stores: Stores) -> Iterator[Statement]:

@@ -8,11 +8,13 @@ from typing import Final, Protocol
 from slipway.infra.constructs import aurora, backup_plan, bucket, neptune, redis, search_domain, secret, table
 from slipway.infra.constructs.backup_vault import Lock
 from slipway.infra.constructs.file_system import FileSystemProps
+from slipway.infra.constructs.grants import ADMINISTRATOR_KEY
 from slipway.infra.constructs.replication import Replication
 from slipway.infra.constructs.vector_collection import VectorCollectionProps
 from slipway.infra.naming import tags_of
 from slipway.infra.site import Site
 from slipway.infra.topology import LOG_DOMAIN, files_of
+from slipway.manifest.catalog import Need
 from slipway.manifest.sections import data, tables
 from slipway.manifest.sections.monitoring import channel_of
 from slipway.manifest.sections.recovery import Backups, Retention
@@ -246,6 +248,8 @@ def secrets_of(site: Site) -> Iterator[tuple[str, secret.Generated | None]]:
     manifest = site.manifest
     postgres, redis_section = manifest.data.postgres, manifest.data.redis
     yield SECRET_KEY, secret.Generated(length=_KEY_LENGTH)
+    if Need.IDENTITY in manifest.component_order():
+        yield ADMINISTRATOR_KEY, None  # the identity part fills it in when it makes the first tenant
     if postgres is not None and postgres.engine == "aurora":
         yield OWNER_SECRET, secret.Generated(length=_PASSWORD_LENGTH, username=OWNER)
     if redis_section is not None and redis_section.url_env is None:
@@ -255,7 +259,7 @@ def secrets_of(site: Site) -> Iterator[tuple[str, secret.Generated | None]]:
     named |= {model.api_key_env for model in manifest.models.available.values() if model.api_key_env}
     named |= {store.url_env for store in (postgres, redis_section) if store is not None and store.url_env}
     named |= {address for address in manifest.monitoring.notify.critical if channel_of(address) == "pager"}
-    for name in sorted(named - {SECRET_KEY}):
+    for name in sorted(named - {SECRET_KEY, ADMINISTRATOR_KEY}):
         yield name, None
 
 
