@@ -69,7 +69,8 @@ def test_a_secret_that_a_service_names_is_made_for_somebody_to_fill() -> None:
         for name, secret in secrets(data("rag-assistant", "prod", change)).items()
         if "GenerateSecretString" not in secret["Properties"]
     }
-    assert filled == {"MINDSDB_PASSWORD", "LICENSE_KEY"}
+    # The identity part fills the administrator's in.
+    assert filled == {"MINDSDB_PASSWORD", "LICENSE_KEY", "SLIPWAY_ADMINISTRATOR_KEY"}
 
 
 @pytest.mark.requirement("DAT-08", "T")

@@ -16,6 +16,7 @@ from slipway.infra.constructs.backup_vault import BackupVault, BackupVaultProps
 from slipway.infra.constructs.bucket import Bucket
 from slipway.infra.constructs.file_system import FileSystem
 from slipway.infra.constructs.global_cluster import GlobalCluster
+from slipway.infra.constructs.grants import ADMINISTRATOR_KEY
 from slipway.infra.constructs.keys import Key, KeyProps
 from slipway.infra.constructs.neptune import Neptune
 from slipway.infra.constructs.parameter import Parameter
@@ -99,7 +100,7 @@ class DataStack(SiteStack):
             SecretProps(
                 name=self.site.names.parameter("secrets", name),
                 description=f"{name} of {self.site.names.prefix}"
-                + ("" if generated else ": fill it in before what needs it starts"),
+                + ("" if generated or name == ADMINISTRATOR_KEY else ": fill it in before what needs it starts"),
                 key_arn=self._ground.key("secrets"),
                 generated=generated,
                 lasting=self.site.lasting,
