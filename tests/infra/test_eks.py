@@ -116,7 +116,7 @@ def test_each_workload_has_a_role_of_its_own_that_its_service_account_alone_gets
         for each in of_type(resources, "AWS::EKS::PodIdentityAssociation")
     }
     workloads = {workload.name for workload in site.topology.workloads}
-    assert set(associations) == workloads | {"aws-load-balancer-controller"}
+    assert set(associations) == workloads | {"aws-load-balancer-controller", "cluster-autoscaler"}
     roles = {name: each["RoleArn"]["Fn::GetAtt"][0] for name, each in associations.items()}
     assert len(set(roles.values())) == len(roles)
     for name in workloads:

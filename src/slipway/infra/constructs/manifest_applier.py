@@ -6,7 +6,7 @@ in it, and waits until every pod runs. ADR 18 weighs this against others. Used b
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,16 +21,52 @@ from slipway.infra.constructs.tools import HELM, kubectl
 
 _BUILD_MACHINE: Final = "aws/codebuild/amazonlinux-x86_64-standard:5.0"
 _MINUTES: Final = 30
-# Version 3.5.0, by the commit that it was released from: git checks what it fetches against it.
-_CONTROLLER: Final = "https://github.com/kubernetes-sigs/aws-load-balancer-controller"
-_CONTROLLER_COMMIT: Final = "225f44568848eb25f13e304a5f1cc68c0cd9415d"
 CONTROLLER_ACCOUNT: Final = "aws-load-balancer-controller"
+AUTOSCALER_ACCOUNT: Final = "cluster-autoscaler"
 _REVISION: Final = "slipway.dev/revision"
 # What is removed when a version of the manifests no longer has it.
 _KINDS: Final = (
     "deployments.apps,services,serviceaccounts,horizontalpodautoscalers.autoscaling,poddisruptionbudgets.policy,"
     "networkpolicies.networking.k8s.io,targetgroupbindings.elbv2.k8s.aws,"
     "secretproviderclasses.secrets-store.csi.x-k8s.io"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chart:
+    """A chart of Helm's that EKS has no add-on for, by the commit of its repository: git checks what it fetches."""
+
+    name: str
+    repository: str
+    commit: str
+    folder: str
+
+    def fetch(self) -> tuple[str, ...]:
+        return (
+            f"git init -q charts/{self.name}",
+            f"git -C charts/{self.name} fetch -q --depth 1 {self.repository} {self.commit}",
+            f"git -C charts/{self.name} checkout -q FETCH_HEAD",
+        )
+
+    def install(self, values: Mapping[str, str]) -> str:
+        options = " ".join(f"--set {key}={value}" for key, value in values.items())
+        return (
+            f"helm upgrade --install {self.name} charts/{self.name}/{self.folder} --namespace kube-system "
+            f"--wait --timeout 5m {options}"
+        )
+
+
+_CONTROLLER: Final = _Chart(  # version 3.5.0
+    name=CONTROLLER_ACCOUNT,
+    repository="https://github.com/kubernetes-sigs/aws-load-balancer-controller",
+    commit="225f44568848eb25f13e304a5f1cc68c0cd9415d",
+    folder="helm/aws-load-balancer-controller",
+)
+_AUTOSCALER: Final = _Chart(  # chart 9.59.0
+    name=AUTOSCALER_ACCOUNT,
+    repository="https://github.com/kubernetes/autoscaler",
+    commit="5a0b98e45f896e98132737240ac131a519d3b33d",
+    folder="cluster-autoscaler/charts/cluster-autoscaler",
 )
 
 
@@ -199,9 +235,8 @@ def buildspec(props: ManifestApplierProps, cluster: str) -> str:
         "chmod 0755 /usr/local/bin/kubectl",
         HELM.fetch("helm.tar.gz"),
         "tar -xzf helm.tar.gz --strip-components=1 -C /usr/local/bin linux-amd64/helm",
-        "git init -q controller",
-        f"git -C controller fetch -q --depth 1 {_CONTROLLER} {_CONTROLLER_COMMIT}",
-        "git -C controller checkout -q FETCH_HEAD",
+        *_CONTROLLER.fetch(),
+        *_AUTOSCALER.fetch(),
     ]
     controller = {
         "clusterName": cluster,
@@ -213,12 +248,15 @@ def buildspec(props: ManifestApplierProps, cluster: str) -> str:
         "enableWaf": "false",
         "enableWafv2": "false",
     }
-    options = " ".join(f"--set {key}={value}" for key, value in controller.items())
+    # Nodes for pods that wait, between the group's bounds; EKS tags the group so that it is found.
+    autoscaler = {
+        "cloudProvider": "aws",
+        "awsRegion": "$AWS_REGION",
+        "autoDiscovery.clusterName": cluster,
+        "fullnameOverride": AUTOSCALER_ACCOUNT,
+        "rbac.serviceAccount.name": AUTOSCALER_ACCOUNT,
+    }
     label = f'.items[].metadata.labels["{_REVISION}"] = $revision'
-    install_controller = (
-        f"helm upgrade --install {CONTROLLER_ACCOUNT} controller/helm/{CONTROLLER_ACCOUNT} --namespace kube-system "
-        f"--wait --timeout 5m {options}"
-    )
     read = (
         'aws appconfig get-hosted-configuration-version --application-id "$APPLICATION" '
         '--configuration-profile-id "$PROFILE" --version-number "$VERSION" documents.json'
@@ -229,7 +267,8 @@ def buildspec(props: ManifestApplierProps, cluster: str) -> str:
     )
     apply = [
         'aws eks update-kubeconfig --name "$CLUSTER"',
-        install_controller,
+        _CONTROLLER.install(controller),
+        _AUTOSCALER.install(autoscaler),
         read,
         f"jq --arg revision \"$VERSION\" '{label}' documents.json > labelled.json",
         "kubectl apply --server-side --force-conflicts --field-manager=slipway -f labelled.json",

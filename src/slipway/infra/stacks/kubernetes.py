@@ -19,7 +19,12 @@ from slipway.infra.constructs.environment import Environment, environment_of
 from slipway.infra.constructs.environment import Surroundings as ContainerSurroundings
 from slipway.infra.constructs.feature_flags import FeatureFlags
 from slipway.infra.constructs.grants import Statement, grants_of, read_secrets
-from slipway.infra.constructs.manifest_applier import CONTROLLER_ACCOUNT, ManifestApplier, ManifestApplierProps
+from slipway.infra.constructs.manifest_applier import (
+    AUTOSCALER_ACCOUNT,
+    CONTROLLER_ACCOUNT,
+    ManifestApplier,
+    ManifestApplierProps,
+)
 from slipway.infra.constructs.node_group import NodeGroup, NodeGroupProps
 from slipway.infra.constructs.pod_identity import PodIdentity
 from slipway.infra.constructs.retention import keep
@@ -95,6 +100,7 @@ class KubernetesStack(SiteStack):
         )
         self.documents = self._documents(grounds)
         self._identify_controller()
+        self._identify_autoscaler()
         self.applier = self._apply()
         self.publish("ClusterName", self.cluster.name, "The cluster, for kubectl from inside the VPC.")
 
@@ -344,6 +350,51 @@ class KubernetesStack(SiteStack):
             cluster=self.cluster,
             namespace="kube-system",
             account=CONTROLLER_ACCOUNT,
+            statements=statements,
+        )
+
+    def _identify_autoscaler(self) -> None:
+        """Who adds nodes for pods that wait may change the size of the cluster's own groups."""
+        tag = f"aws:ResourceTag/k8s.io/cluster-autoscaler/{self.cluster.name}"
+        groups = (
+            f"arn:{Aws.PARTITION}:autoscaling:{Aws.REGION}:{Aws.ACCOUNT_ID}:autoScalingGroup:*:autoScalingGroupName/*"
+        )
+        statements = (
+            Statement(
+                "ResizeGroups",
+                ("autoscaling:SetDesiredCapacity", "autoscaling:TerminateInstanceInAutoScalingGroup"),
+                (groups,),
+                {"StringEquals": {tag: "owned"}},
+                reason="EKS makes the group and its name; the tag that it puts there names this cluster.",
+            ),
+            Statement(
+                "FindGroups",
+                (
+                    "autoscaling:DescribeAutoScalingGroups",
+                    "autoscaling:DescribeAutoScalingInstances",
+                    "autoscaling:DescribeLaunchConfigurations",
+                    "autoscaling:DescribeScalingActivities",
+                    "ec2:DescribeImages",
+                    "ec2:DescribeInstanceTypes",
+                    "ec2:DescribeLaunchTemplateVersions",
+                    "ec2:GetInstanceTypesFromInstanceRequirements",
+                ),
+                ("*",),
+                reason="Descriptions of EC2 and of auto scaling name no resource.",
+            ),
+            Statement(
+                "FindNodes",
+                ("eks:DescribeNodegroup",),
+                (f"arn:{Aws.PARTITION}:eks:{Aws.REGION}:{Aws.ACCOUNT_ID}:nodegroup/{self.cluster.name}/*",),
+                reason="EKS makes a part of a node group's name; the cluster is named.",
+            ),
+        )
+        PodIdentity(
+            self,
+            "Autoscaler",
+            cluster=self.cluster,
+            namespace="kube-system",
+            account=AUTOSCALER_ACCOUNT,
             statements=statements,
         )
 
