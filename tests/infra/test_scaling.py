@@ -152,3 +152,10 @@ def test_a_deployment_takes_no_copies_away_that_scaling_has_added():
     for each in of_type(platform("rag-assistant", "prod"), "AWS::ECS::Service"):
         name = each["Properties"]["ServiceName"]
         assert ("DesiredCount" in each["Properties"]) is name.endswith("mindsdb"), name
+
+
+def test_copies_at_first_are_those_that_somebody_wrote():
+    silent = {"services": {"mcp-tools": {"scale": {"min": 3, "max": 6}}}}
+    assert "DesiredCount" not in service(platform("mcp-hybrid", "dev", silent), "mcp-tools")
+    said = {"services": {"mcp-tools": {"count": 4, "scale": {"min": 3, "max": 6}}}}
+    assert service(platform("mcp-hybrid", "dev", said), "mcp-tools")["DesiredCount"] == 4

@@ -138,7 +138,7 @@ def desired_of(site: Site, workload: Workload) -> int | None:
     """Copies at first. None where only scaling decides: a number in the template would take copies away that it has
     added, at each deploy."""
     service = site.manifest.services.get(workload.name)
-    if service is not None and service.count != workload.scale.min:
+    if service is not None and "count" in service.model_fields_set and service.count != workload.scale.min:
         return service.count
     return workload.scale.min if workload.scale.min == workload.scale.max else None
 
