@@ -87,17 +87,23 @@ def test_the_objectives_of_the_manifest_reach_the_functions() -> None:
 
 @pytest.mark.requirement("DRP-03", "T")
 def test_the_domains_second_record_leads_to_a_load_balancer_that_waits() -> None:
-    resources = recovery("rag-assistant", "prod")
+    resources = recovery("mcp-hybrid", "prod")
     record = only(resources, "AWS::Route53::RecordSet")["Properties"]
-    assert (record["Failover"], record["Name"]) == ("SECONDARY", "assistant.example.com")
+    assert (record["Failover"], record["Name"]) == ("SECONDARY", "agents.example.com")
     assert record["AliasTarget"]["EvaluateTargetHealth"] is True
     balancer = only(resources, "AWS::ElasticLoadBalancingV2::LoadBalancer")["Properties"]
     assert balancer["Scheme"] == "internet-facing"
 
 
+def test_behind_an_api_gateway_the_second_record_is_the_edges() -> None:
+    resources = recovery("rag-assistant", "prod")
+    assert of_type(resources, "AWS::Route53::RecordSet") == []
+    assert of_type(resources, "AWS::ElasticLoadBalancingV2::LoadBalancer") == []
+
+
 @pytest.mark.requirement("DRP-03", "T")
 def test_without_failover_in_the_manifest_there_is_none() -> None:
-    resources = recovery("rag-assistant", "prod", {"recovery": {"failover": False}})
+    resources = recovery("mcp-hybrid", "prod", {"recovery": {"failover": False}})
     assert of_type(resources, MACHINE) == of_type(resources, FUNCTION) == []
     assert of_type(resources, "AWS::ElasticLoadBalancingV2::LoadBalancer") == []
     assert len(of_type(resources, "AWS::RDS::DBCluster")) == 1  # the copy of PostgreSQL stands

@@ -1,14 +1,15 @@
 """The recovery region, ready for a loss: a network, the copy of PostgreSQL, and what brings the platform back there.
 
-Nothing here runs until then but a probe each minute, a check each week and, with `recovery.failover`, a load balancer
-that the domain's second record leads to: Route 53 answers with it by itself as soon as something healthy stands behind
-it and the first region is not. So a failover changes no record, which could not be changed while us-east-1 is lost.
+Nothing here runs until then but a probe each minute, a check each week and, where no API Gateway answers, a load
+balancer that the domain's second record leads to: Route 53 answers with it by itself as soon as something healthy
+stands behind it and the first region is not. So a failover changes no record, which could not be changed while
+us-east-1 is lost. Behind an API Gateway that second record is `edge_recovery`'s.
 """
 
 import json
 from typing import Any, Final
 
-from aws_cdk import App, Fn, aws_ec2, aws_events
+from aws_cdk import App, Fn, aws_events
 
 from slipway.infra.addressing import subnet_ranges
 from slipway.infra.constructs import aurora as pg
@@ -24,7 +25,7 @@ from slipway.infra.constructs.notifications import Notifications
 from slipway.infra.constructs.retention import keep
 from slipway.infra.constructs.security_groups import SecurityGroups, SecurityGroupsProps
 from slipway.infra.constructs.vpc import Vpc, VpcProps
-from slipway.infra.passages import ANYWHERE, Passage, passages_of
+from slipway.infra.passages import passages_of
 from slipway.infra.reasons import accept
 from slipway.infra.site import Site
 from slipway.infra.stacks import store_props as wanted
@@ -41,10 +42,6 @@ from slipway.manifest.sections.network import Network, Tier
 LOST_AFTER_MINUTES: Final = 10
 _WEEKLY: Final = "cron(0 6 ? * MON *)"
 _ALL_TIERS: Final[tuple[Tier, ...]] = ("public", "private", "isolated")
-
-_FROM_THE_INTERNET: Final = tuple(
-    Passage(ANYWHERE, LOAD_BALANCER, port, f"internet calls {LOAD_BALANCER}") for port in (80, 443)
-)
 
 
 class RecoveryStack(SiteStack):
@@ -72,8 +69,9 @@ class RecoveryStack(SiteStack):
         self.second_cluster = self._second_cluster() if _copies_postgres(site) else None
         self.load_balancer: LoadBalancer | None = None
         self.failover: Failover | None = None
-        if site.manifest.recovery.failover:
+        if _has_entrance(site):
             self.load_balancer = self._entrance()
+        if site.manifest.recovery.failover:
             self._prepare_failover()
         self._publish_ground()
 
@@ -107,24 +105,18 @@ class RecoveryStack(SiteStack):
         return vpc
 
     def _groups(self) -> SecurityGroups:
-        """The same groups and passages as in the first region; the internet reaches the load balancer directly."""
+        """The same groups and passages as in the first region."""
         found = passages_of(self.site)
-        direct = () if not self.site.manifest.recovery.failover else _FROM_THE_INTERNET
-        passages = {(each.source, each.target, each.port): each for each in (*direct, *found.passages)}
-        groups = SecurityGroups(
+        return SecurityGroups(
             self,
             "Groups",
             SecurityGroupsProps(
                 name=f"{self.site.names.prefix}-recovery",
                 vpc_id=self.network.id,
                 own=found.groups,
-                passages=tuple(sorted(passages.values())),
+                passages=found.passages,
             ),
         )
-        for rule in groups.node.children:
-            if isinstance(rule, aws_ec2.CfnSecurityGroupIngress) and rule.cidr_ip == ANYWHERE:
-                accept(rule, {"public": "After a loss the internet comes to this load balancer directly."})
-        return groups
 
     def _second_cluster(self) -> SecondCluster | None:
         section = self.site.manifest.data.postgres
@@ -334,6 +326,12 @@ class RecoveryStack(SiteStack):
 def _copies_postgres(site: Site) -> bool:
     section = site.manifest.data.postgres
     return section is not None and section.engine == "aurora" and section.copy_to_recovery_region
+
+
+def _has_entrance(site: Site) -> bool:
+    """Whether the load balancer is the way in there, as it is in the first region."""
+    edge = site.manifest.edge
+    return site.manifest.recovery.failover and edge.domain is not None and not edge.api_gateway
 
 
 def _network_of(site: Site) -> Network:
