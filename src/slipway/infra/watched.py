@@ -33,6 +33,7 @@ class Watched:
     cluster: str | None = None
     services: Mapping[str, str] = field(default_factory=dict)
     load_balancer: str | None = None
+    internal_load_balancer: str | None = None
     target_groups: Mapping[str, str] = field(default_factory=dict)
     api: str | None = None
     web_acl: str | None = None
@@ -111,6 +112,10 @@ def _api(watched: Watched, limits: Alarms) -> Iterator[AlarmSpec]:
             threshold=limits.error_rate.basis_points / 100,
             periods=5,
         )
+        if watched.internal_load_balancer is not None:
+            inside = {"LoadBalancer": watched.internal_load_balancer}
+            failed = _count("AWS/ApplicationELB", "HTTPCode_Target_5XX_Count", **inside)
+            yield _one("internal-errors", "warning", "requests inside the network fail", 10, failed)
         rejected = Metric(
             namespace="AWS/ApplicationELB", name="RejectedConnectionCount", dimensions=balancer, statistic="Sum"
         )
@@ -250,7 +255,13 @@ def _business(watched: Watched, limits: Alarms) -> Iterator[AlarmSpec]:
         tier="warning",
         what=f"a session costs more than {limits.cost_per_session} in model calls",
         metrics={
-            "micros": Metric(namespace=watched.namespace, name=COST_MICROS, statistic="Sum", period_s=3600),
+            "micros": Metric(
+                namespace=watched.namespace,
+                name=COST_MICROS,
+                dimensions={"Workload": "gateway"},
+                statistic="Sum",
+                period_s=3600,
+            ),
             "sessions": Metric(namespace=watched.namespace, name=SESSIONS.name, statistic="Sum", period_s=3600),
         },
         expression=f"IF(sessions > 0, FILL(micros, 0) / sessions / {_MICROS}, 0)",

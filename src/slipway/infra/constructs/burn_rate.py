@@ -76,7 +76,7 @@ class BurnRateAlarms(Construct):
                 ok_actions=[topic_arn],
             )
             for quiet in (long, short):
-                composite.add_dependency(quiet)
+                composite.add_resource_dependency(quiet)
 
     def _quiet(self, window: Window, kind: str, length_s: int, threshold: Decimal) -> aws_cloudwatch.CfnAlarm:
         period_s = min(length_s, _LONGEST_PERIOD_S)

@@ -50,6 +50,7 @@ class PlatformStack(SiteStack):
         self.target_groups: dict[str, str] = {}
         self.roles: dict[str, str] = {}
         self.cluster_name = ""
+        self._capacity: Capacity | None = None
         manifest = site.manifest
         self.flags = self._flags() if manifest.features else None
         if manifest.schedule is not None and handed.databases:
@@ -73,6 +74,11 @@ class PlatformStack(SiteStack):
     def service_names(self) -> Mapping[str, str]:
         """Services by workload, as ECS names them."""
         return {workload: service.name for workload, service in self.services.items()}
+
+    @property
+    def instances_group(self) -> str | None:
+        """The auto scaling group of the cluster's instances, where there are some."""
+        return None if self._capacity is None else self._capacity.group.ref
 
     def _run(self) -> None:
         site = self.site
