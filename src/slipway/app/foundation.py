@@ -147,7 +147,11 @@ async def open_foundation(
         secrets, clock = secrets_of(settings, home), SystemClock()
         tokens = InternalTokens(secrets)
         authenticator = build_authenticator(
-            credentials, tokens, issuers=issuers_of(manifest), own_issuer=own_issuer_of(settings, url), clock=clock
+            credentials,
+            tokens,
+            issuers=issuers_of(manifest, settings),
+            own_issuer=own_issuer_of(settings, url),
+            clock=clock,
         )
         foundation = Foundation(
             settings=settings,
@@ -178,8 +182,33 @@ async def _bring_up_to_date(settings: Settings, stores: Stores) -> None:
         await asyncio.to_thread(admit, stores.owner_url, settings.database_user)
 
 
-def issuers_of(manifest: Manifest) -> list[IssuerConfig]:
-    """The foreign issuers that the manifest accepts."""
+def issuers_of(manifest: Manifest, settings: Settings) -> list[IssuerConfig]:
+    """The foreign issuers that the manifest accepts, and the platform's own user pool.
+
+    Raises Misconfigured for a pool without clients.
+    """
+    return [*_pool_of(manifest, settings), *_declared_issuers(manifest)]
+
+
+def _pool_of(manifest: Manifest, settings: Settings) -> list[IssuerConfig]:
+    if settings.user_pool_issuer is None:
+        return []
+    audiences = [name.strip() for name in settings.user_pool_audiences.split(",") if name.strip()]
+    if not audiences:
+        raise Misconfigured("SLIPWAY_USER_POOL_ISSUER is set, but SLIPWAY_USER_POOL_AUDIENCES names no client of it.")
+    return [
+        IssuerConfig(
+            issuer=settings.user_pool_issuer,
+            audience=audiences[0],
+            more_audiences=tuple(audiences[1:]),
+            tenant_claim=manifest.tenant_claim,
+            roles_claim="roles",  # written by the pre-token function, from the pool's groups
+            ours=True,
+        )
+    ]
+
+
+def _declared_issuers(manifest: Manifest) -> list[IssuerConfig]:
     return [
         IssuerConfig(
             issuer=issuer.issuer,

@@ -25,10 +25,12 @@ def compose(app: App, site: Site) -> tuple[SiteStack, ...]:
 def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     from slipway.infra.stacks.access import AccessStack
     from slipway.infra.stacks.data import DataStack
+    from slipway.infra.stacks.edge import EdgeStack
     from slipway.infra.stacks.edge_global import EdgeGlobalStack
     from slipway.infra.stacks.entrance import EntranceStack, shared_entrance
     from slipway.infra.stacks.foundation import FoundationStack
     from slipway.infra.stacks.handed import Handed, databases_of
+    from slipway.infra.stacks.observability import ObservabilityStack, Others
     from slipway.infra.stacks.platform import PlatformStack
     from slipway.infra.stacks.recovery import RecoveryStack
     from slipway.infra.stacks.recovery_targets import RecoveryTargetsStack
@@ -70,8 +72,18 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     if platform is not None:
         yield platform
     yield from _on_instances(app, site, foundation, handed, platform)
+    edge = None
+    if entrance is not None and EdgeStack.is_needed(site):
+        edge = EdgeStack(app, site, foundation=foundation, access=access, front_door=entrance)
+        yield edge
     if targets is not None and RecoveryStack.is_needed(site):
         yield RecoveryStack(app, site, data=data, targets=targets)
+    if site.lasting:
+        yield ObservabilityStack(
+            app,
+            site,
+            Others(ground=foundation, entrance=entrance, data=data, platform=platform, edge=edge),
+        )
 
 
 def _on_instances(

@@ -75,6 +75,10 @@ class Settings(BaseModel):
         default=None,
         description="A secret of AWS, by its ARN, for the first administrator's key, which then nobody is told.",
     )
+    user_pool_issuer: str | None = Field(
+        default=None, description="The issuer of the platform's own user pool, whose tokens are accepted (Cognito)."
+    )
+    user_pool_audiences: str = Field(default="", description="The ids of the pool's clients, separated by commas.")
     identity_url: str | None = Field(default=None, description="Address of the identity part when it runs elsewhere.")
     gateway_url: str | None = Field(default=None, description="Address of the gateway part when it runs elsewhere.")
     retrieval_url: str | None = Field(default=None, description="Address of the retrieval part when it runs elsewhere.")

@@ -59,8 +59,7 @@ class AccessStack(SiteStack):
     @staticmethod
     def is_needed(site: Site) -> bool:
         """Whether there is anything to make: CloudFormation takes no empty stack."""
-        domain = site.manifest.edge.domain
-        return site.manifest.identity.user_pool is not None or (domain is not None and domain.certificate is None)
+        return site.manifest.identity.user_pool is not None or _makes_certificate(site)
 
     @staticmethod
     def without(site: Site) -> Access:
@@ -96,11 +95,11 @@ class AccessStack(SiteStack):
 
     def _certificate(self) -> str | None:
         domain = self.site.manifest.edge.domain
-        if domain is None:
-            return None
-        if domain.certificate is not None:
-            return domain.certificate
-        return Certificate(self, "Certificate", name=domain.name, zone_id=domain.zone_id).arn
+        if domain is None or not _makes_certificate(self.site):
+            return None if domain is None else domain.certificate
+        # Previews answer below the name, at this environment's load balancer.
+        below = (f"*.{domain.name}",)
+        return Certificate(self, "Certificate", name=domain.name, zone_id=domain.zone_id, others=below).arn
 
     def _sign_in(self, section: UserPoolSection, foundation: Ground, console: str | None) -> UserPool:
         site = self.site
@@ -152,3 +151,9 @@ class AccessStack(SiteStack):
                 f"Client{site.names.construct(name)}", client_id, f"The client id of {name}; also its x-api-key."
             )
         return pool
+
+
+def _makes_certificate(site: Site) -> bool:
+    """Whether the domain needs one: who shares a load balancer has that one's."""
+    domain = site.manifest.edge.domain
+    return domain is not None and domain.certificate is None and site.manifest.share is None

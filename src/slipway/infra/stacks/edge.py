@@ -1,7 +1,6 @@
 """What stands between the internet and the platform: the REST API, the firewall, and the domain's records."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from aws_cdk import App, CfnDeletionPolicy, aws_apigateway, aws_iam
@@ -15,6 +14,7 @@ from slipway.infra.constructs.web_acl import WebAcl, WebAclProps
 from slipway.infra.reasons import accept
 from slipway.infra.site import Site
 from slipway.infra.stacks.access import Access
+from slipway.infra.stacks.platform import host_of
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.topology import VPC_LINK
 
@@ -22,19 +22,28 @@ from slipway.infra.topology import VPC_LINK
 class Ground(Protocol):
     """What the foundation has for the link."""
 
-    private_subnet_ids: Sequence[str]
+    @property
+    def private_subnet_ids(self) -> Sequence[str]:
+        """Subnets that the internet does not reach."""
 
     def security_group(self, name: str) -> str:
         """The id of a group, by the name of what stands in it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontDoor:
-    """The platform's load balancer."""
+class FrontDoor(Protocol):
+    """The platform's load balancer, its own or one that it shares."""
 
-    arn: str
-    dns_name: str
-    zone_id: str
+    @property
+    def arn(self) -> str:
+        """Its ARN."""
+
+    @property
+    def dns_name(self) -> str:
+        """The name that AWS gave it."""
+
+    @property
+    def zone_id(self) -> str:
+        """The hosted zone of that name."""
 
 
 _MANAGED_POLICY: Final = "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
@@ -51,15 +60,17 @@ class EdgeStack(SiteStack):
     def is_needed(site: Site) -> bool:
         """Whether there is anything to make: CloudFormation takes no empty stack."""
         edge = site.manifest.edge
-        return edge.api_gateway or edge.waf or edge.domain is not None
+        return edge.api_gateway or edge.domain is not None or (edge.waf and site.manifest.share is None)
 
     def __init__(self, scope: App, site: Site, *, foundation: Ground, access: Access, front_door: FrontDoor) -> None:
         super().__init__(scope, site, "edge", description=f"The way into {site.names.prefix}.")
         edge = site.manifest.edge
         self._front_door = front_door
         self._access = access
+        self._name = None if edge.domain is None else host_of(site) or edge.domain.name
         self.rest_api = self._api(foundation) if edge.api_gateway else None
-        self.web_acl = self._firewall() if edge.waf else None
+        # In front of a load balancer that is another environment's stands that one's.
+        self.web_acl = self._firewall() if edge.waf and (edge.api_gateway or site.manifest.share is None) else None
         self.health_check: HealthCheck | None = None
         self.api_url = self._address()
         if edge.domain is not None:
@@ -72,8 +83,8 @@ class EdgeStack(SiteStack):
         return recovery.failover and recovery.region is not None
 
     def _address(self) -> str:
-        if self.site.manifest.edge.domain is not None:
-            return f"https://{self.site.manifest.edge.domain.name}"
+        if self._name is not None:
+            return f"https://{self._name}"
         if self.rest_api is not None:
             return f"https://{self.rest_api.api_id}.execute-api.{self.region}.{self.url_suffix}/{STAGE}"
         return f"http://{self._front_door.dns_name}"
@@ -172,6 +183,7 @@ class EdgeStack(SiteStack):
         """The API's name, with a health check where another region may take over."""
         edge = self.site.manifest.edge
         assert edge.domain is not None
+        assert self._name is not None
         target = Target(dns_name=self._front_door.dns_name, zone_id=self._front_door.zone_id, evaluate_health=True)
         host, path = self._front_door.dns_name, "/health"
         if self.rest_api is not None:
@@ -179,7 +191,7 @@ class EdgeStack(SiteStack):
             door = ApiDomain(
                 self,
                 "Domain",
-                name=edge.domain.name,
+                name=self._name,
                 certificate_arn=self._access.certificate_arn,
                 tls=edge.tls,
             )
@@ -191,7 +203,7 @@ class EdgeStack(SiteStack):
         Alias(
             self,
             "Record",
-            name=edge.domain.name,
+            name=self._name,
             zone_id=edge.domain.zone_id,
             target=target,
             failover="PRIMARY" if self._fails_over else None,

@@ -11,7 +11,9 @@ from slipway.infra.topology import FUNCTIONS
 class Ground(Protocol):
     """What the foundation has for functions."""
 
-    private_subnet_ids: Sequence[str]
+    @property
+    def private_subnet_ids(self) -> Sequence[str]:
+        """Subnets that the internet does not reach."""
 
     def security_group(self, name: str) -> str:
         """The id of a group, by the name of what stands in it."""

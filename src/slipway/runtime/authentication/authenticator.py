@@ -51,14 +51,14 @@ def build_authenticator(
     verifiers: dict[str, OwnTokens | ForeignTokens] = {
         config.issuer.rstrip("/"): ForeignTokens(
             config,
-            TokenVerifier(config.issuer, config.audience, DiscoveredKeys(config.issuer, clock, client), clock),
+            TokenVerifier(config.issuer, config.audiences, DiscoveredKeys(config.issuer, clock, client), clock),
             stored,
             clock,
         )
         for config in issuers
     }
     if own_issuer is not None:
-        verifier = TokenVerifier(own_issuer.url, own_issuer.audience, StoredKeys(stored, clock), clock)
+        verifier = TokenVerifier(own_issuer.url, {own_issuer.audience}, StoredKeys(stored, clock), clock)
         verifiers[own_issuer.url] = OwnTokens(verifier, stored, clock)
     return CredentialAuthenticator(stored, tokens, verifiers, clock)
 

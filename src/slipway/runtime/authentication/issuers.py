@@ -19,6 +19,8 @@ FOREIGN_ROLES: Final[Mapping[str, Role]] = {
     "service": Role.SERVICE,
     "member": Role.MEMBER,
 }
+# In a user pool that belongs to the platform itself.
+OWN_POOL_ROLES: Final[Mapping[str, Role]] = {**FOREIGN_ROLES, "platform_admin": Role.PLATFORM_ADMIN}
 RANK: Final[Mapping[Role, int]] = {Role.MEMBER: 0, Role.SERVICE: 1, Role.TENANT_ADMIN: 2, Role.PLATFORM_ADMIN: 3}
 
 # Scopes that say what the client may learn about the user (OpenID Connect Core section 5.4, and Cognito's own), not
@@ -26,17 +28,30 @@ RANK: Final[Mapping[Role, int]] = {Role.MEMBER: 0, Role.SERVICE: 1, Role.TENANT_
 _SIGN_IN_SCOPES: Final = frozenset(
     {"openid", "profile", "email", "address", "phone", "offline_access", "aws.cognito.signin.user.admin"}
 )
+# Cognito writes the name of the resource server before each scope of an API.
+SCOPE_PREFIX: Final = "slipway/"
 _MAX_CLAIM_LENGTH: Final = 255  # OpenID Connect Core section 2 bounds `sub` by this
 
 
 @dataclass(frozen=True)
 class IssuerConfig:
-    """A foreign OIDC issuer: `issuer` is exactly its `iss`; the claims hold a tenant's `external_id` and the roles."""
+    """A foreign OIDC issuer: `issuer` is exactly its `iss`; the claims hold a tenant's `external_id` and the roles.
+
+    `more_audiences` are further ones, where each client of an issuer is its own audience. `ours` says that whoever runs
+    the platform gives out its roles, so that it may name administrators of the platform.
+    """
 
     issuer: str
     audience: str
     tenant_claim: str
     roles_claim: str | None = None
+    more_audiences: tuple[str, ...] = ()
+    ours: bool = False
+
+    @property
+    def audiences(self) -> frozenset[str]:
+        """Every `aud` that is meant for the platform."""
+        return frozenset((self.audience, *self.more_audiences))
 
     def __post_init__(self) -> None:
         if not is_safe_url(self.issuer):
@@ -88,7 +103,8 @@ def foreign_role(config: IssuerConfig, claims: Mapping[str, Any]) -> tuple[Role,
         return Role.MEMBER, ROLE_SCOPES[Role.MEMBER]
     value = claims.get(config.roles_claim)
     names = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
-    roles = [FOREIGN_ROLES[name] for name in names if isinstance(name, str) and name in FOREIGN_ROLES]
+    known = OWN_POOL_ROLES if config.ours else FOREIGN_ROLES
+    roles = [known[name] for name in names if isinstance(name, str) and name in known]
     if not roles:
         return Role.MEMBER, frozenset()
     role = max(roles, key=lambda item: RANK[item])
@@ -110,7 +126,7 @@ def narrowed_by_claim(scopes: frozenset[Scope], claims: Mapping[str, Any], *, st
     else:
         raise Unauthenticated("This token is not valid.", detail="its scope claim is neither a text nor a list")
     if not strict:
-        named -= _SIGN_IN_SCOPES
+        named = {name.removeprefix(SCOPE_PREFIX) for name in named - _SIGN_IN_SCOPES}
         if not named:
             return scopes
     return frozenset(scope for scope in scopes if scope.value in named)

@@ -5,7 +5,7 @@ Knows nothing of tenants or roles: it answers with claims that are proven to be 
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -48,10 +48,10 @@ def check_form(token: str) -> None:
 
 
 class TokenVerifier:
-    """Verifies the tokens of one issuer for one audience."""
+    """Verifies the tokens of one issuer that are meant for one of `audiences`."""
 
-    def __init__(self, issuer: str, audience: str, keys: KeySource, clock: Clock) -> None:
-        self._issuer, self._audience, self._keys, self._clock = issuer, audience, keys, clock
+    def __init__(self, issuer: str, audiences: Collection[str], keys: KeySource, clock: Clock) -> None:
+        self._issuer, self._audiences, self._keys, self._clock = issuer, frozenset(audiences), keys, clock
 
     async def claims(self, token: str) -> Mapping[str, Any]:
         """The claims of `token`; raises Unauthenticated, or Unavailable when the issuer's keys cannot be had."""
@@ -68,7 +68,8 @@ class TokenVerifier:
         if str(claims.get("iss")).rstrip("/") != self._issuer.rstrip("/"):
             raise Unauthenticated(_INVALID, detail="another issuer")
         audience = claims.get("aud")
-        if self._audience not in (audience if isinstance(audience, list) else [audience]):
+        named = audience if isinstance(audience, list) else [audience]
+        if not any(isinstance(name, str) and name in self._audiences for name in named):
             raise Unauthenticated("This token is not meant for this platform.", detail=f"aud {audience!r}")
         now_s = self._clock.now().timestamp()
         expires_s = _seconds(claims, "exp")
