@@ -78,12 +78,13 @@ def _load_balancer(_: str, resource: Resource, setting: Setting) -> Iterator[Cha
     kind = "nlb" if properties.get("Type") == "network" else "alb"
     yield hours(f"{kind}.hour", 1, "one load balancer")
     # One LCU is 25 new connections a second; a connection for each request, over the seconds of a month.
-    per_second = setting.usage.requests_millions.times(Decimal(1_000_000) / _MONTH_S)
+    requests = setting.evenly(setting.usage.requests_millions, resource["Type"])
+    per_second = requests.times(Decimal(1_000_000) / _MONTH_S)
     yield hours(f"{kind}.lcu", per_second.times("0.04"), "new connections")
     if properties.get("Scheme", "internet-facing") == "internet-facing":
         zones = len(properties.get("Subnets") or properties.get("SubnetMappings") or (1, 1))
         yield hours("ipv4.hour", zones, f"{zones} public addresses")
-        yield Charge("transfer.out", setting.usage.out_gb, "answers to the internet")
+        yield Charge("transfer.out", setting.evenly(setting.usage.out_gb, resource["Type"]), "answers to the internet")
 
 
 def _nat(_: str, resource: Resource, setting: Setting) -> Iterator[Charge]:
