@@ -16,7 +16,7 @@ from slipway.infra.reasons import accept
 SOURCES_PREFIX: Final = "sources/"
 # AWS's mirror of the official images: Docker's own registry counts pulls by address, and builds share theirs.
 BASE_IMAGE: Final = "public.ecr.aws/docker/library/python:3.11-slim-bookworm"
-TAG_PATTERN: Final = "[0-9a-f]{7,40}-[0-9]{14}"  # commit and second: what ADR 24 calls a tag
+TAG_PATTERN: Final = "[0-9a-f]{7,40}-[0-9]{14}"  # commit and second: what ADR 19 calls a tag
 _BUILD_MACHINE: Final = "aws/codebuild/amazonlinux-x86_64-standard:5.0"
 
 
