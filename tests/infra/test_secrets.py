@@ -85,7 +85,22 @@ def test_a_managed_mongodb_has_a_secret_and_a_way_out_to_its_port_for_who_needs_
         )
         if each["Properties"]["FromPort"] == 27017
     ]
-    assert [way["Description"] for way in ways] == ["backend calls mongodb"]
+    assert sorted(way["Description"] for way in ways) == ["backend calls mongodb", "functions calls mongodb"]
+
+
+@pytest.mark.requirement("DAT-08", "T")
+@pytest.mark.parametrize(("every", "rate"), [("5m", "rate(5 minutes)"), ("1m", "rate(1 minute)")])
+def test_it_is_asked_whether_it_is_there_and_others_with_health_none_are_not(every: str, rate: str) -> None:
+    resources = data("microservices", "prod", {"monitoring": {"synthetic_every": every}})
+    [function] = of_type(resources, "AWS::Lambda::Function")
+    asked = json.dumps(function["Properties"]["Environment"]["Variables"]["SLIPWAY_DEPENDENCIES"])
+    assert "27017" in asked
+    assert "tcp" in asked
+    assert "gemini" not in asked
+    [rule] = of_type(resources, "AWS::Events::Rule")
+    assert rule["Properties"]["ScheduleExpression"] == rate
+    nobody = {"dependencies": {"mongodb": {"health": "none"}}}
+    assert of_type(data("microservices", "prod", nobody), "AWS::Lambda::Function") == []
 
 
 @pytest.mark.requirement("DAT-08", "T")

@@ -131,7 +131,8 @@ def _of_operators(site: Site) -> Iterator[Passage]:
     """Who operates the platform reaches what its functions reach, from the bastion."""
     if site.manifest.bastion is not None:
         for edge in site.topology.edges:
-            if edge.source == FUNCTIONS and edge.target != INTERNET:
+            inside = edge.target != INTERNET and edge.target not in site.manifest.dependencies
+            if edge.source == FUNCTIONS and inside:
                 yield Passage(BASTION, edge.target, edge.port, f"operators call {edge.target}")
 
 

@@ -156,10 +156,7 @@ def _edges(manifest: Manifest, workloads: tuple[Workload, ...], stores: tuple[st
     else:
         for port in {80, front}:
             yield Edge(INTERNET, LOAD_BALANCER, port)
-    yield Edge(FUNCTIONS, LOAD_BALANCER, front)
-    yield Edge(FUNCTIONS, INTERNET, 443)
-    if manifest.data.logs == "opensearch":
-        yield Edge(FUNCTIONS, LOG_DOMAIN, 443)
+    yield from _of_functions(manifest, front)
     for workload in workloads:
         if workload.routes and workload.exposure == "internal":
             yield Edge(INTERNAL_LOAD_BALANCER, workload.name, workload.port)
@@ -175,3 +172,15 @@ def _edges(manifest: Manifest, workloads: tuple[Workload, ...], stores: tuple[st
                 yield Edge(workload.name, need, STORE_PORTS[need])
             elif need in manifest.dependencies:
                 yield Edge(workload.name, need, manifest.dependencies[need].port)
+
+
+def _of_functions(manifest: Manifest, front: int) -> Iterator[Edge]:
+    """Where functions go: to the platform, to services of AWS, and to what is asked whether it is there."""
+    yield Edge(FUNCTIONS, LOAD_BALANCER, front)
+    yield Edge(FUNCTIONS, INTERNET, 443)
+    if manifest.data.logs == "opensearch":
+        yield Edge(FUNCTIONS, LOG_DOMAIN, 443)
+    if manifest.monitoring.synthetic_every is not None:
+        for name, dependency in manifest.dependencies.items():
+            if dependency.health != "none":
+                yield Edge(FUNCTIONS, name, dependency.port)

@@ -6,7 +6,7 @@ What each store is asked for stands in `store_props`; what others must know of i
 from collections.abc import Iterator
 from typing import Protocol
 
-from aws_cdk import App, Aws, Fn
+from aws_cdk import App, Aws, Fn, aws_events
 
 from slipway.infra.constructs import aurora as pg
 from slipway.infra.constructs import stores as handles
@@ -15,6 +15,7 @@ from slipway.infra.constructs.backup_plan import BackupPlan, BackupPlanProps
 from slipway.infra.constructs.backup_vault import BackupVault, BackupVaultProps
 from slipway.infra.constructs.bucket import Bucket
 from slipway.infra.constructs.file_system import FileSystem
+from slipway.infra.constructs.function import Function, FunctionHome, FunctionProps
 from slipway.infra.constructs.global_cluster import GlobalCluster
 from slipway.infra.constructs.grants import ADMINISTRATOR_KEY
 from slipway.infra.constructs.keys import Key, KeyProps
@@ -27,6 +28,7 @@ from slipway.infra.constructs.table import Table
 from slipway.infra.constructs.vector_collection import VectorCollection
 from slipway.infra.site import Site
 from slipway.infra.stacks import store_props as wanted
+from slipway.infra.stacks.functions import place_of
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.stacks.store_props import OWNER_SECRET, TOKEN_SECRET, Elsewhere, Ground
 
@@ -43,7 +45,7 @@ class DataStack(SiteStack):
 
     `stores` is what tasks need: addresses, ARNs, secrets. `aurora`, `redis`, `bucket`, `tables`, `neptune`,
     `collection`, `log_domain` and `files` (by service) are the constructs, for alarms; `vault` and `backups` for the
-    watch over backups.
+    watch over backups; `dependency_check` is the function that asks systems outside.
     """
 
     def __init__(self, scope: App, site: Site, *, foundation: Ground, targets: Targets | None = None) -> None:
@@ -88,6 +90,7 @@ class DataStack(SiteStack):
             for name, service in wanted.volumes_of(site).items()
         }
         self.vault, self.backups = self._backups()
+        self.dependency_check = self._ask_dependencies()
         self.stores = self._stores()
         self._publish_parameters()
         self._publish_for_recovery()
@@ -141,6 +144,43 @@ class DataStack(SiteStack):
         if section is None or not wanted.makes_bucket(section):
             return None
         return Bucket(self, "Objects", wanted.bucket_props(self.site, self._ground, section, self._elsewhere))
+
+    def _ask_dependencies(self) -> Function | None:
+        """Asks systems outside whether they are there, as often as the platform itself is asked."""
+        every = self.site.manifest.monitoring.synthetic_every
+        asked = {
+            name: {"secret": self.secrets[each.secret].arn, "port": each.port, "health": each.health}
+            for name, each in sorted(self.site.manifest.dependencies.items())
+            if each.health != "none"
+        }
+        if every is None or not asked:
+            return None
+        metrics = f"Slipway/{self.site.names.prefix}"
+        function = FunctionHome(self, "Functions", place_of(self.site, self._ground)).add(
+            "Dependencies",
+            FunctionProps(
+                handler="dependencies",
+                memory_mib=512,
+                timeout_s=60,
+                retries=0,  # the next question comes by itself
+                environment={"SLIPWAY_DEPENDENCIES": self.to_json_string(asked), "SLIPWAY_METRICS": metrics},
+                statements=wanted.asking_rights(
+                    secrets=tuple(str(each["secret"]) for each in asked.values()),
+                    key_arn=self._ground.key("secrets"),
+                    metrics=metrics,
+                ),
+            ),
+        )
+        minutes = every.seconds // 60
+        rule = aws_events.CfnRule(
+            self,
+            "AskDependencies",
+            description=f"Whether what {self.site.names.prefix} depends on is there",
+            schedule_expression=f"rate({minutes} minute{'s' if minutes > 1 else ''})",
+            targets=[aws_events.CfnRule.TargetProperty(id="function", arn=function.arn, input="{}")],
+        )
+        function.called_by("Schedule", "events.amazonaws.com", rule.attr_arn)
+        return function
 
     def _backups(self) -> tuple[BackupVault | None, BackupPlan | None]:
         """Nothing is backed up where data goes with its stack, or where the manifest asks for no backup."""

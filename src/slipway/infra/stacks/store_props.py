@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from slipway.infra.constructs import aurora, backup_plan, bucket, neptune, redis, search_domain, secret, table
 from slipway.infra.constructs.backup_vault import Lock
 from slipway.infra.constructs.file_system import FileSystemProps
-from slipway.infra.constructs.grants import ADMINISTRATOR_KEY
+from slipway.infra.constructs.grants import ADMINISTRATOR_KEY, Statement
 from slipway.infra.constructs.replication import Replication
 from slipway.infra.constructs.vector_collection import VectorCollectionProps
 from slipway.infra.naming import tags_of
@@ -39,6 +39,7 @@ class Ground(Protocol):
 
     vpc_id: str
     data_subnet_ids: Sequence[str]
+    private_subnet_ids: Sequence[str]
     log_bucket: str
 
     def security_group(self, name: str) -> str:
@@ -261,6 +262,21 @@ def secrets_of(site: Site) -> Iterator[tuple[str, secret.Generated | None]]:
     named |= {address for address in manifest.monitoring.notify.critical if channel_of(address) == "pager"}
     for name in sorted(named - {SECRET_KEY, ADMINISTRATOR_KEY}):
         yield name, None
+
+
+def asking_rights(*, secrets: Sequence[str], key_arn: str, metrics: str) -> tuple[Statement, ...]:
+    """What it takes to ask dependencies whether they are there: their addresses, which are secrets."""
+    return (
+        Statement("ReadAddresses", ("secretsmanager:GetSecretValue",), tuple(secrets)),
+        Statement("DecryptAddresses", ("kms:Decrypt",), (key_arn,)),
+        Statement(
+            "Measure",
+            ("cloudwatch:PutMetricData",),
+            ("*",),
+            {"StringEquals": {"cloudwatch:namespace": metrics}},
+            reason="CloudWatch has no resource for a metric; the namespace is this platform's own.",
+        ),
+    )
 
 
 def makes_bucket(section: data.Objects) -> bool:
