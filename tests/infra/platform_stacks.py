@@ -23,6 +23,7 @@ ENTRANCE = Entrance(
     zone_id="Z1",
     listener_arn=f"{OWN}public-listener",
     internal_listener_arn=f"{OWN}internal-listener",
+    internal_full_name="app/inside/2",
 )
 DATABASES = (
     DatabaseCluster(name="postgres", service="rds", identifier="pg", arn=f"{OWN}cluster:pg"),

@@ -154,6 +154,17 @@ def test_paths_lead_to_their_services(workload: str, path: str, port: int, liste
     assert container(resources, workload)["PortMappings"][0]["ContainerPort"] == port
 
 
+def test_alarms_look_at_the_load_balancer_that_leads_there():
+    resources = platform("microservices", "prod")
+    for workload, balancer in (("backend", "app/front/1"), ("qdrant", "app/inside/2")):
+        [unwell] = [
+            each
+            for each in of_workload(resources, workload, "AWS::CloudWatch::Alarm")
+            if each.get("MetricName") == "UnHealthyHostCount"
+        ]
+        assert {"Name": "LoadBalancer", "Value": balancer} in unwell["Dimensions"]
+
+
 @pytest.mark.requirement("NET-10", "T")
 def test_another_path_port_and_probe():
     changes = {"services": {"backend": {"route": "/v2/*", "port": 5002, "health": "/v2/well"}}}

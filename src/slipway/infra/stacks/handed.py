@@ -49,6 +49,10 @@ class Entrance(Protocol):
     def internal_listener_arn(self) -> str | None:
         """The listener of internal routes, when there are any."""
 
+    @property
+    def internal_full_name(self) -> str | None:
+        """Its load balancer, as metrics name it."""
+
 
 class SignIn(Protocol):
     """Who issues tokens, when it is not the built-in issuer."""

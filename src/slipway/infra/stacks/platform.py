@@ -128,7 +128,7 @@ class PlatformStack(SiteStack):
             ),
             task=task,
             route=route,
-            rollback=self._rollback(),
+            rollback=self._rollback(workload),
         )
         self._scale(scope, workload, service, route)
         return service
@@ -212,13 +212,13 @@ class PlatformStack(SiteStack):
 
     def _scale(self, scope: Construct, workload: Workload, service: Service, route: Route | None) -> None:
         """A service that never changes has no bounds to watch."""
-        scale, manifest, entrance = workload.scale, self.site.manifest, self._handed.entrance
+        scale, manifest, balancer = workload.scale, self.site.manifest, self._balancer(workload)
         changes = tuple(read.changes_of(manifest, scale))
         if scale.min == scale.max and not changes:
             return
         routed = None
-        if route is not None and entrance is not None:
-            routed = {"LoadBalancer": entrance.full_name, "TargetGroup": route.full_name}
+        if route is not None and balancer is not None:
+            routed = {"LoadBalancer": balancer, "TargetGroup": route.full_name}
         scaling = Scaling(
             scope,
             "Scaling",
@@ -272,12 +272,19 @@ class PlatformStack(SiteStack):
         subnets = self._handed.ground.private_subnet_ids
         return subnets if network.vpc is not None else subnets[: network.azs]
 
-    def _rollback(self) -> RollbackProps | None:
+    def _balancer(self, workload: Workload) -> str | None:
+        """The load balancer that leads to a workload, as metrics name it."""
         entrance = self._handed.entrance
         if entrance is None:
             return None
+        return entrance.full_name if workload.exposure == "public" else entrance.internal_full_name
+
+    def _rollback(self, workload: Workload) -> RollbackProps | None:
+        balancer = self._balancer(workload)
+        if balancer is None:
+            return None
         percent = self.site.manifest.monitoring.alarms.error_rate.basis_points / 100
-        return RollbackProps(load_balancer=entrance.full_name, error_percent=percent)
+        return RollbackProps(load_balancer=balancer, error_percent=percent)
 
     def _addresses(self) -> read.Addresses:
         sign_in, entrance, domain = self._handed.sign_in, self._handed.entrance, self.site.manifest.edge.domain
