@@ -9,8 +9,9 @@ import pytest
 
 from slipway.base.errors import Misconfigured
 from slipway.infra.app import StackTemplate
-from slipway.infra.bootstrap import synthesize_bootstrap
-from slipway.infra.constructs.deploy_role import ISSUER
+from slipway.infra.bootstrap import synthesize_bootstrap, synthesize_bootstrap_trees
+from slipway.infra.checks import check, refused
+from slipway.infra.constructs.deploy_role import ISSUER, role_name
 from tests.infra.synthesis import manifest_of, only
 
 ENVIRONMENTS = ("dev", "prod")
@@ -207,3 +208,16 @@ def test_accounts_are_not_mixed_and_bytes_do_not_change():
         )
     again = bootstrap("rag-assistant", GITHUB)
     assert [stack.text for stack in again] == [stack.text for stack in rag()]
+
+
+def test_long_names_stay_within_iams_bounds_and_apart():
+    one, two = "a" * 60 + "-prod", "a" * 60 + "-dev"
+    assert len(role_name(one, "cloudformation")) <= 64
+    assert role_name(one, "deploy") != role_name(two, "deploy")
+    assert role_name("rag-assistant-prod", "deploy") == "rag-assistant-prod-deploy"
+
+
+def test_the_gates_find_nothing_that_has_no_reason():
+    manifests = {name: manifest_of("rag-assistant", name, GITHUB) for name in ENVIRONMENTS}
+    for synthesis in synthesize_bootstrap_trees(manifests):
+        assert refused(check(synthesis)) == ()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from slipway.base.errors import Misconfigured
-from slipway.infra.app import StackTemplate, new_app, template_of
+from slipway.infra.app import Assembly, StackTemplate, Synthesis, new_app, template_of
 from slipway.infra.inputs import Inputs
 from slipway.infra.naming import Names
 from slipway.infra.site import Site
@@ -25,20 +25,25 @@ def synthesize_bootstrap(environments: Mapping[str, Manifest]) -> tuple[StackTem
 
     Raises Misconfigured when an environment has no region, or when they live in different accounts.
     """
+    return tuple(synthesis.assembly.stacks[0] for synthesis in synthesize_bootstrap_trees(environments))
+
+
+def synthesize_bootstrap_trees(environments: Mapping[str, Manifest]) -> tuple[Synthesis, ...]:
+    """The same with the trees that they were made from, for the gates of `checks`."""
     accounts = {manifest.delivery.account for manifest in environments.values()}
     if len(accounts) != 1:
         raise Misconfigured("Each account has a bootstrap of its own: name environments of one account.")
     regions = _regions(environments)
     first = next(iter(environments.values()))
-    with tempfile.TemporaryDirectory(prefix="slipway-synth-") as folder:
-        templates = []
-        for region in regions:
-            app = new_app(str(Path(folder) / region))
-            site = Site(first, SHARED, Inputs(), Names(first.name, SHARED), topology_of(first), region)
+    made = []
+    for region in regions:
+        site = Site(first, SHARED, Inputs(), Names(first.name, SHARED), topology_of(first), region)
+        with tempfile.TemporaryDirectory(prefix="slipway-synth-") as folder:
+            app = new_app(folder)
             stack = BootstrapStack(app, site, Ground(environments, region == regions[0], regions))
             app.synth()
-            templates.append(template_of(stack, Path(folder) / region))
-    return tuple(templates)
+            made.append(Synthesis(app, Assembly(site, (template_of(stack, Path(folder)),))))
+    return tuple(made)
 
 
 def _regions(environments: Mapping[str, Manifest]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Made by the bootstrap stack. A workflow starts a change and nothing else; CloudFormation makes what templates state.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +25,7 @@ _SERVICES: Final = (
 )  # fmt: skip
 # Their API answers in us-east-1 alone, wherever it is called from; requests have that region.
 _GLOBAL_HOME: Final = "us-east-1"
+_NAME_MOST: Final = 64
 _NAME_CUT: Final = 20  # CloudFormation cuts a stack's name in the names that it makes
 
 
@@ -54,6 +56,15 @@ def subjects_of(repository: str, environment: str, branch: str, *, preview: bool
     return (f"repo:{repository}:environment:{environment}", f"repo:{repository}:ref:refs/heads/{branch}")
 
 
+def role_name(prefix: str, purpose: str) -> str:
+    """What a role is called: people and workflows find it by its name, which IAM lets have 64 characters."""
+    whole = f"{prefix}-{purpose}"
+    if len(whole) <= _NAME_MOST:
+        return whole
+    short = hashlib.sha256(prefix.encode()).hexdigest()[:6]
+    return f"{prefix[: _NAME_MOST - len(purpose) - 8].rstrip('-')}-{short}-{purpose}"
+
+
 class DeployRole(Construct):
     """Both roles of one environment."""
 
@@ -63,7 +74,7 @@ class DeployRole(Construct):
         self.resource = aws_iam.CfnRole(
             self,
             "Role",
-            role_name=f"{props.prefix}-deploy",
+            role_name=role_name(props.prefix, "deploy"),
             description=f"GitHub's workflows deploy {props.environment} with it.",
             max_session_duration=3600,
             permissions_boundary=props.boundary_arn,
@@ -189,7 +200,7 @@ def _execution_role(scope: Construct, props: DeployRoleProps) -> aws_iam.CfnRole
     role = aws_iam.CfnRole(
         scope,
         "Execution",
-        role_name=f"{props.prefix}-cloudformation",
+        role_name=role_name(props.prefix, "cloudformation"),
         description=f"CloudFormation makes {props.environment} with it.",
         permissions_boundary=props.boundary_arn,
         assume_role_policy_document=_document(
@@ -207,6 +218,7 @@ def _execution_role(scope: Construct, props: DeployRoleProps) -> aws_iam.CfnRole
         {
             "MakeResources": "CloudFormation alone may use it, on behalf of who may deploy, to make, change and remove "
             "whatever the environment's templates hold; their names are made up then. Rights to give rights are apart.",
+            "GiveRights": "Roles of this environment only, and never beyond the boundary where the manifest has one.",
             "MakeRoles": "Roles of this environment only: their names begin with that of its stacks.",
             "MakeServiceRoles": "AWS's own roles, one a service, with rights that AWS states.",
         },
@@ -276,7 +288,7 @@ def _making(props: DeployRoleProps, boundary: Mapping[str, str]) -> list[dict[st
             "Effect": "Deny",
             "Action": ["iam:AttachRolePolicy", "iam:PutRolePolicy", "iam:UpdateAssumeRolePolicy", "iam:DeleteRole"],
             "Resource": [
-                Fn.sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/{props.prefix}-{name}")
+                Fn.sub(f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/{role_name(props.prefix, name)}")
                 for name in ("deploy", "cloudformation")
             ],
         },
