@@ -64,6 +64,7 @@ def test_containers_leave_along_the_manifests_edges_alone() -> None:
         ("backend", ANYWHERE, 27017),  # the managed MongoDB
         ("ai-service", ANYWHERE, 443),  # gemini, anthropic
         ("functions", ANYWHERE, 443),
+        ("functions", ANYWHERE, 27017),  # asks whether the database outside is there
         ("instances", ANYWHERE, 443),  # images, logs, secrets
     }
     assert {rule for rule in out if rule[0] in ("redis", "qdrant", "frontend")} == {
