@@ -69,6 +69,7 @@ def test_an_instance_joins_its_cluster_and_has_the_folders_of_its_services():
     assert "ECS_CLUSTER=microservices-prod\n" in script
     assert "ECS_AWSVPC_BLOCK_IMDS=true\n" in script
     assert "install -d -m 0700 -o 999 -g 999 /var/lib/slipway/redis\n" in script
+    assert "amazon-efs-utils" in script  # it mounts qdrant's file system
 
 
 def test_tasks_go_before_an_instance_does():

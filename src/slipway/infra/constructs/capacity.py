@@ -38,7 +38,8 @@ class HostFolder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityProps:
-    """A group of instances: bounds, how full they are to be (percent), the disk of each in GiB."""
+    """A group of instances: bounds, how full they are to be (percent), the disk of each in GiB. `files` says that tasks
+    mount file systems, which their instances do for them."""
 
     instance: str
     least: int
@@ -48,6 +49,7 @@ class CapacityProps:
     subnet_ids: Sequence[str]
     security_group_ids: Sequence[str]
     host_folders: Sequence[HostFolder] = ()
+    files: bool = False
 
 
 class Capacity(Construct):
@@ -108,7 +110,7 @@ class Capacity(Construct):
                         ),
                     )
                 ],
-                user_data=Fn.base64(_user_data(cluster.name, props.host_folders)),
+                user_data=Fn.base64(_user_data(cluster.name, props)),
             ),
         )
 
@@ -169,8 +171,8 @@ def _instance_statements(cluster: Cluster) -> tuple[Statement, ...]:
     )
 
 
-def _user_data(cluster: str, folders: Sequence[HostFolder]) -> str:
-    """What an instance does when it starts: it joins the cluster, and makes its folders."""
+def _user_data(cluster: str, props: CapacityProps) -> str:
+    """What an instance does when it starts: it joins the cluster, makes its folders, and can mount file systems."""
     lines = [
         "#!/bin/bash",
         "set -euo pipefail",
@@ -183,6 +185,7 @@ def _user_data(cluster: str, folders: Sequence[HostFolder]) -> str:
         "ECS_IMAGE_PULL_BEHAVIOR=once",
         "ECS_CONTAINER_STOP_TIMEOUT=30s",
         "END",
-        *(f"install -d -m 0700 -o {each.user} -g {each.user} {each.path}" for each in folders),
+        *(f"install -d -m 0700 -o {each.user} -g {each.user} {each.path}" for each in props.host_folders),
+        *(["rpm -q amazon-efs-utils || dnf install -y -q amazon-efs-utils"] if props.files else []),
     ]
     return "\n".join(lines) + "\n"

@@ -25,6 +25,7 @@ from slipway.infra.site import Site
 from slipway.infra.stacks import workloads as read
 from slipway.infra.stacks.handed import Handed, rests
 from slipway.infra.stacks.stack import SiteStack
+from slipway.infra.stacks.store_props import bounded
 from slipway.infra.topology import Workload
 
 _SHARED_RULES: Final = 100  # rules of those who share a listener come first: they ask for a host name as well
@@ -32,6 +33,7 @@ _RULES_EACH: Final = 45
 _SHARERS: Final = 1000  # numbers of pull requests, from where they begin anew
 _OWN_RULES: Final = 46_000  # ELB has priorities up to 50,000
 _GIB: Final = 2**30
+_POLICY_NAME: Final = 32  # characters that OpenSearch Serverless takes
 
 
 class PlatformStack(SiteStack):
@@ -249,6 +251,7 @@ class PlatformStack(SiteStack):
                 subnet_ids=self._subnets(),
                 security_group_ids=[self._handed.ground.security_group("instances")],
                 host_folders=read.host_folders(self.site),
+                files=any(workload.files for workload in self.site.topology.workloads),
             ),
             cluster,
         )
@@ -330,7 +333,7 @@ class PlatformStack(SiteStack):
         aws_opensearchserverless.CfnAccessPolicy(
             self,
             "Search",
-            name=f"tasks-{self.site.names.environment}"[:32],
+            name=bounded(f"{self.site.names.prefix}-tasks", _POLICY_NAME),
             type="data",
             description="Tasks that need the collection",
             policy=self.to_json_string([{"Rules": rules, "Principal": askers}]),
