@@ -7,6 +7,7 @@ wildcards only where every such statement is named by its Sid.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from slipway.infra.reasons import reasons_of
 from slipway.infra.wildcards import unreasoned, wildcards
 
 _WILDCARDS: Final = "AwsSolutions-IAM5"
+_ENUM: Final = "E3030"
+_IS: Final = " is "
 _SEVERITIES: Final[Mapping[str, Any]] = {"E": "error", "W": "warning"}
 
 
@@ -25,8 +28,9 @@ def check(synthesis: Synthesis, by: tuple[Helper, ...] = ()) -> tuple[Finding, .
     """All findings, sorted; those with a reason are among them. `by` are helpers of `linting`."""
     with ThreadPoolExecutor(max_workers=1) as side:  # nag waits for node while cfn-lint computes here
         nagged = side.submit(lambda: tuple(nag(synthesis)))
-        found = {*lint(synthesis.assembly, by), *policies(synthesis.assembly)}
-        return tuple(sorted(found.union(nagged.result())))
+        linted = frozenset(lint(synthesis.assembly, by))
+        ours = (finding for finding in policies(synthesis.assembly) if not _told(finding, linted))
+        return tuple(sorted({*linted, *ours, *nagged.result()}))
 
 
 def lint(assembly: Assembly, by: tuple[Helper, ...] = ()) -> Iterator[Finding]:
@@ -67,6 +71,16 @@ def nag(synthesis: Synthesis) -> Iterator[Finding]:
                 severity="warning" if violation.severity == "warning" else "error",
                 accepted=_accepted(stack, name, rule),
             )
+
+
+def _told(finding: Finding, linted: AbstractSet[Finding]) -> bool:
+    """Whether cfn-lint said the same: a value that is none of an enum."""
+    return finding.rule == "enum" and any(
+        other.rule == _ENUM
+        and other.place == finding.place
+        and other.message.startswith(f"Properties.{finding.message.partition(_IS)[0]}:")
+        for other in linted
+    )
 
 
 def refused(findings: Iterable[Finding]) -> tuple[Finding, ...]:
