@@ -185,3 +185,19 @@ def test_a_version_that_is_not_known_gets_the_nearest_client() -> None:
 def test_elsewhere_there_is_no_kubernetes() -> None:
     with pytest.raises(KeyError):
         assembly("rag-assistant", "prod").stack("kubernetes")
+
+
+@pytest.mark.requirement("CST-03", "T")
+def test_nodes_rest_at_night_where_the_environment_does() -> None:
+    stack = assembly("agent-gateways", "dev").stack("kubernetes")
+    schedules = {
+        each["Properties"]["Description"]: each for each in stack.resources("AWS::Scheduler::Schedule").values()
+    }
+    expressions = {name: each["Properties"]["ScheduleExpression"] for name, each in schedules.items()}
+    assert expressions == {"Nodes: stop": "cron(0 22 ? * * *)", "Nodes: start": "cron(45 6 ? * MON-FRI *)"}
+    request = json.dumps(schedules["Nodes: start"]["Properties"]["Target"]["Input"])
+    assert '\\"MinSize\\":2,\\"MaxSize\\":5,\\"DesiredSize\\":2' in request
+    assert not kubernetes().resources("AWS::Scheduler::Schedule")
+    other = mutated("agent-gateways", "dev", {"schedule": {"stop": "20:30 UTC"}, "capacity": {"min": 3}})
+    texts = json.dumps(list(other.stack("kubernetes").resources("AWS::Scheduler::Schedule").values()))
+    assert "cron(30 20 ? * * *)" in texts and '\\"DesiredSize\\":3' in texts.replace("\\\\", "\\")

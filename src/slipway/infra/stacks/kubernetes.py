@@ -26,6 +26,7 @@ from slipway.infra.constructs.manifest_applier import (
     ManifestApplierProps,
 )
 from slipway.infra.constructs.node_group import NodeGroup, NodeGroupProps
+from slipway.infra.constructs.node_hours import NodeHours, NodeHoursProps
 from slipway.infra.constructs.pod_identity import PodIdentity
 from slipway.infra.constructs.retention import keep
 from slipway.infra.constructs.routing import Route, RouteProps, by_precision
@@ -144,6 +145,21 @@ class KubernetesStack(SiteStack):
         )
         for addon in first.resources.values():
             nodes.resource.add_resource_dependency(addon)
+        hours = self.site.manifest.schedule
+        if hours is not None:
+            NodeHours(
+                self,
+                "NodeHours",
+                NodeHoursProps(
+                    cluster=self.cluster.name,
+                    group=nodes.resource.attr_nodegroup_name,
+                    group_arn=nodes.resource.attr_arn,
+                    least=capacity.min,
+                    most=capacity.max,
+                    stop=hours.stop,
+                    start=hours.start,
+                ),
+            )
         wanted = list(addons.AFTER_NODES)
         if self.site.manifest.monitoring.container_insights:
             wanted.append(addons.OBSERVABILITY)
