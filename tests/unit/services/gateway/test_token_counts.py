@@ -3,7 +3,7 @@
 import pytest
 
 from slipway.services.gateway.models import MOST_TOKENS, Tokens
-from slipway.services.gateway.token_counts import anthropic_tokens, openai_tokens, provider_id
+from slipway.services.gateway.token_counts import anthropic_tokens, converse_tokens, openai_tokens, provider_id
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,10 @@ def test_a_count_that_no_request_means_is_cut_so_that_books_can_hold_it():
 def test_what_is_no_count_is_absent(wrong):
     assert openai_tokens({"prompt_tokens": wrong, "completion_tokens": 1}) is None
     assert openai_tokens({"prompt_tokens": 1, "completion_tokens": wrong}) in (Tokens(1, 0), None)
+
+
+def test_converses_counts_are_cut_too_and_their_sums_with_them():
+    many = {"inputTokens": 2**70, "outputTokens": 2**70, "cacheDetails": [{"ttl": "1h", "inputTokens": 2**60}] * 1000}
+    counted = converse_tokens(many)
+    assert counted is not None and counted.completion == counted.cache_write_1h == MOST_TOKENS
+    assert counted.prompt == 2 * MOST_TOKENS and counted.cache_write == 0
