@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.platforms import Platform, run_slipway
+from tests.platforms import platform as start_platform
 from tests.services.processes import free_ports
 
 
@@ -106,3 +107,20 @@ def test_plans_are_listed_and_an_unknown_one_is_a_sentence(platform: Platform, t
     ran = run_slipway("plans", "set-key", "key_1", "free", *there, cwd=tmp_path)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == "slipway: There is no plan 'free': the manifest has no plans.\n"
+
+
+@pytest.mark.parametrize("plan", ["{tokens_per_month: 1M}", "{budget_per_month: $1}"])
+def test_a_question_under_a_budget_needs_no_max_tokens_for_the_models_that_come_with_it(plan: str, tmp_path: Path):
+    manifest = tmp_path / "slipway.yaml"
+    manifest.write_text(f"slipway: 1\nname: ask\nplans:\n  default: {plan}\n")
+    (tmp_path / "note.txt").write_text("The office opens at 8.")
+    with start_platform(tmp_path / "home", settings={"SLIPWAY_MANIFEST": str(manifest)}) as there:
+        to = ("--url", there.url, "--api-key", there.api_key)
+        assert run_slipway("documents", "add", "note.txt", *to, cwd=tmp_path).returncode == 0
+        ran = run_slipway("ask", "When does the office open?", *to, cwd=tmp_path)
+        assert ran.returncode == 0 and "opens at 8" in ran.stdout, ran.stderr
+        body = {"model": "default", "messages": [{"role": "user", "content": "When does the office open?"}]}
+        answer = httpx.post(f"{there.url}/v1/chat/completions", headers=there.headers(), json=body, timeout=30)
+        assert answer.status_code == 200
+        listed = run_slipway("plans", "list", *to, cwd=tmp_path).stdout
+        assert " taken, " in listed and " of it spent, until " in listed

@@ -373,6 +373,17 @@ def test_a_body_that_nests_too_deeply_is_refused_before_anything_is_held(client,
     assert client.get("/v1/plans").json()["standing"][0]["taken"] > 0
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings"]
+)
+def test_a_method_that_a_route_does_not_have_is_said_with_the_one_that_it_has(client, method, path):
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    if method != "HEAD":
+        assert answer.json()["error"]["message"] == f"{method} is not allowed on {path}: send POST."
+
+
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_what_nests_and_never_ends_is_refused(client, opening):
     for levels in (200, 1_000, 1_024, 1_100, 100_000):

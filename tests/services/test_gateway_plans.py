@@ -132,7 +132,9 @@ def callers() -> Callers:
 async def client(book: PlanBook, callers: Callers) -> AsyncIterator[httpx.AsyncClient]:
     async def standing(caller: Caller) -> list[BudgetStanding]:
         return [
-            BudgetStanding(subject="tenant", unit="tokens", limit=1_000, taken=10, resets_at=SystemClock().now())
+            BudgetStanding(
+                subject="tenant", unit="tokens", limit=1_000, taken=10, spent=4, resets_at=SystemClock().now()
+            )
             for _ in range(caller.tenant_id.count("_"))
         ]
 
@@ -153,6 +155,7 @@ async def test_plans_are_listed_and_assigned(
     listed = (await client.get("/v1/plans", headers=reader)).json()
     assert [plan["name"] for plan in listed["plans"]] == ["free", "paid"]
     assert (listed["effective"], listed["assignments"], len(listed["standing"])) == (None, [], 1)
+    assert (listed["standing"][0]["taken"], listed["standing"][0]["spent"]) == (10, 4)
 
     answer = await client.put(f"/v1/plans/tenants/{caller.tenant_id}", headers=platform, json={"plan": "free"})
     assert (answer.status_code, answer.json()) == (200, {"subject": "tenant", "plan": "free"})

@@ -183,7 +183,7 @@ def test_plans_are_shown_and_put_on(tenant: Tenant):
     assert done.stdout == f"{tenant.key_ids[1]} is on the plan paid.\n"
     said = tenant.slipway("plans", "list").stdout.splitlines()
     assert said[2:4] == ["Your tenant: free", f"{tenant.key_ids[1]}: paid"]
-    assert said[4].startswith("tenant: 0 tokens of 1,000,000 tokens taken until ")
+    assert said[4].startswith("tenant: 0 tokens of 1,000,000 tokens taken, 0 tokens of it spent, until ")
     for arguments, says in (
         (("set-tenant", tenant.id, "fre"), "There is no plan 'fre': did you mean 'free'?"),
         (("set-tenant", "ten_absent", "free"), "There is no such tenant."),

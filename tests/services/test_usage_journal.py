@@ -274,6 +274,22 @@ async def test_totals_survive_the_removal_of_segments(new_caller, tmp_path):
     assert settled.calls[0][1:] == ({ACCOUNT: 200 * 98 + 500}, True)
 
 
+async def test_a_total_that_was_forgotten_is_not_kept_on_the_disk_either(new_caller, tmp_path):
+    caller, store, settled = new_caller(), Store(), Settled()
+    log = UsageJournal.start(tmp_path, store, segment_bytes=8 * 1024)
+    log.leasing(past := "tenant:ten_y:tokens:2026-10")
+    log.forget(past)
+    for _ in range(200):
+        each = opening(caller)
+        log.open(each)
+        log.close(closing(each))
+    await log._deliver()
+    await killed(log)
+    [orphan] = adopt(tmp_path)
+    await Recovery(store).attempt(orphan, settled)
+    assert settled.calls[0][1:] == ({ACCOUNT: 200 * 98}, True)
+
+
 async def test_records_may_be_missing_after_the_machine_went_down(new_caller, tmp_path, monkeypatch):
     caller = new_caller()
     for policy, complete in (("none", False), ("interval", False), ("always", True)):

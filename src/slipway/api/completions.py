@@ -78,6 +78,7 @@ class EmbeddingsRequest(_OpenAI):
     input: str | list[str] = Field(description="One text, or 2048 at most.")
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
+    user: str | None = Field(default=None, description="Who asks, for providers that look for abuse.")
 
 
 class EmbeddingItem(_OpenAI):

@@ -34,6 +34,7 @@ class BudgetStanding(Response):
     unit: Literal["tokens", "usd_micros"]
     limit: int
     taken: int = Field(description="Spent, and held for requests that are under way or soon will be.")
+    spent: int = Field(description="The part of `taken` that is known to be spent.")
     resets_at: datetime
 
 

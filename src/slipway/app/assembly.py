@@ -55,6 +55,9 @@ class HotDispatch:
     def __init__(self, routes: Sequence[HotRoute], otherwise: ASGIApp, refused: ASGIApp) -> None:
         self._exact = {(route.method, route.path): route for route in routes if "{" not in route.path}
         self._prefixes = [(route.method, route.path.partition("{")[0], route) for route in routes if "{" in route.path]
+        self._allowed: dict[str, tuple[str, ...]] = {}
+        for method, path in self._exact:
+            self._allowed[path] = (*self._allowed.get(path, ()), method)
         self._names_below = tuple(prefix.encode() for _, prefix, _ in self._prefixes)
         self._otherwise = otherwise
         self._refused = refused
@@ -70,6 +73,8 @@ class HotDispatch:
                 scope["slipway.route"] = route.path
                 await observed_hot(route.app, scope, receive, send)
                 return
+            if path in self._allowed:  # `problems` says so when no other route is there either
+                scope["slipway.allowed"] = self._allowed[path]
         await self._otherwise(scope, receive, send)
 
     def _below_prefix(self, method: str, path: str) -> HotRoute | None:

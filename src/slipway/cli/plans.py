@@ -90,4 +90,5 @@ def _standing(standing: BudgetStanding) -> str:
         return format_usd(value) if standing.unit == "usd_micros" else f"{value:,} tokens"
 
     until = f"until {standing.resets_at:%Y-%m-%d}"
-    return f"{standing.subject}: {amount(standing.taken)} of {amount(standing.limit)} taken {until}"
+    spent = f"{amount(standing.spent)} of it spent"
+    return f"{standing.subject}: {amount(standing.taken)} of {amount(standing.limit)} taken, {spent}, {until}"

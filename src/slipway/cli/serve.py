@@ -2,6 +2,7 @@
 
 import json
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -48,20 +49,33 @@ def serve(
     from slipway.app import lifecycle  # imports every part: only the verbs that serve pay for it
 
     try:
-        lifecycle.run(settings, target, lambda started: _announce(started, as_json))
+        lifecycle.run(settings, target, lambda started: _announce(started, settings, as_json))
     except (SlipwayError, lifecycle.PartFailed) as error:
         typer.echo(f"slipway: {lifecycle.describe(error)}", err=True)
         raise typer.Exit(1) from error
 
 
-def _announce(started: "lifecycle.Started", as_json: bool) -> None:  # type: ignore[name-defined] # noqa: F821
+def _announce(started: "lifecycle.Started", settings: Settings, as_json: bool) -> None:  # type: ignore[name-defined] # noqa: F821
     if as_json:
         typer.echo(json.dumps({"url": started.url, "api_key": started.api_key, "pid": started.pid}))
     else:
         typer.echo(f"Slipway is ready at {started.url} ({', '.join(started.parts)})")
-        if started.api_key:
+        if started.api_key and _is_private(settings.host):
             typer.echo(f"  API key   {started.api_key}")
             typer.echo(f"  OpenAI    base_url {started.url}/v1 with this key")
+        elif started.api_key:
+            typer.echo(f"  API key   in {settings.home / 'credentials'}, which only this user may read")
+            typer.echo(f"  OpenAI    base_url {started.url}/v1 with that key")
         typer.echo("  Try       slipway documents add FILE, then slipway ask QUESTION")
         typer.echo("  Stop      Ctrl-C")
     sys.stdout.flush()
+
+
+def _is_private(host: str) -> bool:
+    """Whether what is printed is for this machine's user alone: a log of a server that others reach keeps no key."""
+    if sys.stdout.isatty() or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

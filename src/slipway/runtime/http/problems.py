@@ -112,16 +112,20 @@ def install(app: FastAPI) -> None:
 
     async def http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        allowed = request.scope.get("slipway.allowed")
+        if error.status_code == 404 and allowed is not None:
+            error = HTTPException(405, headers={"allow": ", ".join(allowed)})
         if error.status_code == 405:
-            public = f"{request.method} is not allowed on {request.url.path}."
+            allow = (error.headers or {}).get("allow")
+            public = f"{request.method} is not allowed on {request.url.path}" + (f": send {allow}." if allow else ".")
         elif error.status_code == 404:
             public = f"There is nothing at {request.url.path}: the API is below /v1, and /openapi.json describes it."
         else:
             public = str(error.detail)
         # The framework's own statuses stay, 405 for one, also where no error of ours has them.
         body = _body(kind_of(error.status_code)(public), error.status_code, request_id_of(request))
-        if error.status_code == 404:
-            body = for_openai(body, "not_found")
+        if error.status_code in (404, 405):
+            body = for_openai(body, "not_found" if error.status_code == 404 else "method_not_allowed")
         return JSONResponse(body, error.status_code, dict(error.headers or {}), media_type=MEDIA_TYPE)
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -165,13 +165,6 @@ class Journal:
         self._write(line)
         self._reserved = reserved
 
-    async def appended(
-        self, kind: str, record_id: str, payload: bytes, *, reserve_bytes: int = 0, release_bytes: int = 0
-    ) -> None:
-        """`append`, then as durable as the policy promises."""
-        self.append(kind, record_id, payload, reserve_bytes=reserve_bytes, release_bytes=release_bytes)
-        await self.synced()
-
     def release(self, reserved_bytes: int) -> None:
         """Gives back room that was reserved for a record which will not come."""
         self._reserved -= reserved_bytes

@@ -53,6 +53,8 @@ class OpenAIModel:
         }
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
+        if request.user is not None:
+            body["user"] = request.user
         answer = await self._upstream.post(caller, "/embeddings", json_bytes(body), self._deadlines.within(left_s))
         items = answer.get("data")
         if not isinstance(items, list) or len(items) != len(request.inputs):

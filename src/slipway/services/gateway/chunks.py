@@ -120,11 +120,6 @@ def _arguments_length(call: dict[str, Any]) -> int:
     return len(arguments) if isinstance(arguments, str) else 0
 
 
-def tokens_of(usage: Any) -> Tokens | None:
-    """Tokens of a `usage` object; None when it does not count."""
-    return openai_tokens(usage)
-
-
 def usage_body(tokens: Tokens, cost_usd_micros: int, given: Mapping[str, Any]) -> dict[str, Any]:
     """`usage` as it is answered: what the provider gave, with OpenAI's three counts and what they cost here."""
     return {

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +28,7 @@ _PAUSES_S: Final = (0.02, 0.05, 0.1, 0.2)  # between syncs while somebody waits 
 _QUIET_SYNCS: Final = 8  # at once, when nobody waits; arbitrary
 _SPARSE: Final = 100  # requests of the usual size; with less than that left nothing is taken ahead
 _AHEAD_S: Final = 2.0  # of the spending of late are kept ready
+_MOST_ENDED: Final = 10_000  # arbitrary; one a tenant and month
 _AHEAD_REQUESTS: Final = 16  # and as many of the largest; arbitrary
 
 
@@ -44,7 +45,9 @@ class EscrowHooks:
 
     synced: Callable[[float, bool], None] = _nothing  # seconds it took, whether the store answered
     refused: Callable[[Account], None] = _nothing
+    store_away: Callable[[Account], None] = _nothing  # and that refused a request
     over_billed: Callable[[Account, int], None] = _nothing  # by how much the cost was above the bound
+    ended: Callable[[Account], None] = _nothing  # its period is over, and the store has closed its lease
     found: Callable[[Account, str, int], None] = _nothing  # this holder's lease was lost so many times and is not
 
 
@@ -134,7 +137,7 @@ class Escrow:
         self._hooks = hooks or EscrowHooks()
         self._leases: dict[str, _Lease] = {}
         self._ending: dict[str, _Lease] = {}  # of past periods, until the store has closed them
-        self._ended: set[str] = set()
+        self._ended: dict[str, None] = {}  # the last that were closed, oldest first
         self._epoch: int | None = None
         self._quiet = asyncio.Semaphore(_QUIET_SYNCS)
 
@@ -196,6 +199,20 @@ class Escrow:
         """What this process has spent of each account, over its lease's whole life."""
         return {key: (lease.account, lease.spent) for key, lease in (self._ending | self._leases).items()}
 
+    def held(self) -> Mapping[tuple[str, str], int]:
+        """What this process holds of budgets, by unit: `granted`, of that `spent` and `held`, and how many `leases`."""
+        sums: dict[tuple[str, str], int] = {}
+        for lease in (*self._leases.values(), *self._ending.values()):
+            for what, value in (
+                ("granted", lease.granted),
+                ("spent", lease.spent),
+                ("held", lease.held),
+                ("leases", 1),
+            ):
+                key = (lease.account.unit, what)
+                sums[key] = sums.get(key, 0) + value
+        return sums
+
     async def run(self) -> None:
         """Reports, renews, takes ahead and gives back, until it is cancelled."""
         await self._look()
@@ -223,6 +240,13 @@ class Escrow:
         """A closed lease is not opened again under its name: after a clock went back the next one has another."""
         return f"{self._holder}.{new_id('lse')}" if account_key in self._ended else self._holder
 
+    def _note_ended(self, account_key: str) -> None:
+        """Of more than are kept the store says itself that they are closed, at the cost of one exchange."""
+        self._ended.pop(account_key, None)
+        self._ended[account_key] = None
+        if len(self._ended) > _MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
+
     def _kick(self, lease: _Lease) -> None:
         if lease.task is None or lease.task.done():
             lease.task = asyncio.get_running_loop().create_task(self._work(lease))
@@ -237,7 +261,7 @@ class Escrow:
             if now >= lease.account.resets_at and not lease.held and not lease.waiters:
                 if (lease.task is None or lease.task.done()) and lease.account.key not in self._ending:
                     self._ending[lease.account.key] = self._leases.pop(lease.account.key)
-                    self._ended.add(lease.account.key)
+                    self._note_ended(lease.account.key)
             elif self._is_due(lease, now_s):
                 self._kick(lease)
         for lease in self._ending.values():
@@ -298,7 +322,7 @@ class Escrow:
             return False
         self._hooks.synced(self._monotonic_s() - sent_s, True)
         if state.closed:
-            self._ended.add(lease.account.key)
+            self._note_ended(lease.account.key)
             lease.holder = self._name(lease.account.key)
             lease.seq = lease.granted = lease.spent = lease.reported = lease.lost = 0
             return True
@@ -380,6 +404,7 @@ class Escrow:
             if waiter.granted.done() or (isinstance(error, Conflict | Settling) and now_s < waiter.deadline_s):
                 continue
             lease.waiters.remove(waiter)
+            self._hooks.store_away(lease.account)
             waiter.granted.set_exception(
                 Unavailable(
                     "The store of budgets does not answer, and this budget's lease is used up: try again shortly.",
@@ -411,6 +436,7 @@ class Escrow:
     async def _end_past(self, lease: _Lease) -> None:
         if await self._end(lease):
             self._ending.pop(lease.account.key, None)
+            self._hooks.ended(lease.account)
 
     def _retry_after_s(self, account: Account) -> float:
         return max((account.resets_at - self._clock.now()).total_seconds(), 1.0)

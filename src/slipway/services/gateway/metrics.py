@@ -6,7 +6,7 @@ a tenth of a request's time.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import REGISTRY, Counter, Gauge
@@ -34,6 +34,9 @@ _OPEN_LIMITS = Counter(
     "slipway_gateway_limits_open_total", "Checks of rate limits made without the shared store, which was away."
 )
 _REFUSED = Counter("slipway_gateway_budget_refused_total", "Requests refused by a budget.", ["reason"])
+_BILLED_ABOVE = Counter("slipway_gateway_budget_over_billed_total", "Times a cost was above what was held.", ["unit"])
+_SYNCS = Counter("slipway_gateway_lease_syncs_total", "Exchanges with the store of budgets.", ["outcome"])
+_SYNC_SECONDS = Counter("slipway_gateway_lease_sync_seconds_total", "Time that these exchanges took.")
 _FAILED = Counter("slipway_gateway_attempts_failed_total", "Attempts that failed.", ["model", "code"])
 _FALLBACKS = Counter("slipway_gateway_fallbacks_total", "Requests that went on to another model.", ["model"])
 
@@ -66,7 +69,7 @@ _over_bound: dict[tuple[str, ...], int] = defaultdict(int)
 _times: dict[tuple[str, ...], _Histogram] = defaultdict(_Histogram)
 _first_times: dict[tuple[str, ...], _Histogram] = defaultdict(_Histogram)
 _healths: dict[str, int] = {}
-_leases: dict[str, int] = {}
+_leases: list[Callable[[], Mapping[tuple[str, str], int]]] = []
 
 
 def observe(row: UsageRow) -> None:
@@ -99,7 +102,7 @@ def limits_open() -> None:
 
 
 def budget_refused(reason: str) -> None:
-    """A budget refused a request: `spent`, or `store_away`."""
+    """A budget refused a request: `tokens` or `usd_micros` had too little left, or its `store_away`."""
     _REFUSED.labels(reason).inc()
 
 
@@ -113,9 +116,21 @@ def fell_back(model: str) -> None:
     _FALLBACKS.labels(model).inc()
 
 
-def leases(granted: int, spent: int, accounts: int) -> None:
-    """What this process holds of budgets."""
-    _leases.update(granted=granted, spent=spent, accounts=accounts)
+def over_billed(unit: str) -> None:
+    """A cost was above what was held of a budget."""
+    _BILLED_ABOVE.labels(unit).inc()
+
+
+def lease_synced(seconds: float, answered: bool) -> None:
+    """An exchange with the store of budgets has ended."""
+    _SYNCS.labels("answered" if answered else "failed").inc()
+    _SYNC_SECONDS.inc(seconds)
+
+
+def leases_from(held: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+    """Has what this process holds of budgets, by unit and `what`, asked of `held` whenever it is read."""
+    _leases.append(held)
+    del _leases[:-1]
 
 
 def health(model: str, *, is_open: bool) -> None:
@@ -141,9 +156,10 @@ class _Gathered(Collector):
         for model, value in _healths.items():
             open_models.add_metric([model], value)
         yield open_models
-        held = GaugeMetricFamily(f"{_PREFIX}leases", "Held of budgets by this process.", labels=["what"])
-        for what, value in _leases.items():
-            held.add_metric([what], value)
+        held = GaugeMetricFamily(f"{_PREFIX}leases", "Held of budgets by this process.", labels=["unit", "what"])
+        for found in _leases:
+            for (unit, what), value in found().items():
+                held.add_metric([unit, what], value)
         yield held
 
 

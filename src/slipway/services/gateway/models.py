@@ -164,12 +164,13 @@ class WrittenBody:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRequest:
-    """Texts to embed, in order."""
+    """Texts to embed, in order. `user` is for providers that look for abuse, and changes no answer."""
 
     model: str
     inputs: tuple[str, ...]
     encoding: Encoding = "float"
     dimensions: int | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

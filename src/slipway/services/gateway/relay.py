@@ -62,10 +62,6 @@ class StreamRelay(Protocol):
         """What closes a good stream."""
         ...
 
-    def error(self, error: SlipwayError) -> bytes:
-        """A typed error event."""
-        ...
-
 
 def stream_relay(
     caller_wire: WireName,

@@ -6,10 +6,9 @@ what `message_start` counted is known at once.
 
 from typing import Any
 
-from slipway.base.errors import SlipwayError
 from slipway.services.gateway.models import Tokens
 from slipway.services.gateway.token_counts import anthropic_tokens, provider_id
-from slipway.services.gateway.wire_errors import Redact, error_body, failed_upstream, named_event
+from slipway.services.gateway.wire_errors import Redact, failed_upstream, named_event
 
 _TEXTS = ("text", "thinking", "partial_json")
 
@@ -57,10 +56,6 @@ class AnthropicRelay:
         counted = {"output_tokens": tokens.completion, **(usage if isinstance(usage, dict) else {})}
         held["usage"] = {**counted, "cost_usd_micros": cost_usd_micros}
         return named_event(held) + named_event({"type": "message_stop"})
-
-    def error(self, error: SlipwayError) -> bytes:
-        """The error as an event."""
-        return named_event(error_body("anthropic", error, self._request_id))
 
     def _start(self, message: Any) -> None:
         if not isinstance(message, dict):

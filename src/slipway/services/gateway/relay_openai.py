@@ -8,12 +8,10 @@ from typing import Any
 
 import orjson
 
-from slipway.base.errors import SlipwayError
 from slipway.services.gateway.chunks import ChunkStream
 from slipway.services.gateway.models import Tokens
 from slipway.services.gateway.token_counts import provider_id
 from slipway.services.gateway.wire import DONE, dumped
-from slipway.services.gateway.wire import error_body as openai_error_body
 from slipway.services.gateway.wire_errors import Redact, failed_upstream, json_bytes
 
 
@@ -68,7 +66,3 @@ class OpenAIRelay:
         if not self._include_usage:
             return DONE
         return b"data: " + json_bytes(self._state.usage_chunk(tokens, cost_usd_micros)) + b"\n\n" + DONE
-
-    def error(self, error: SlipwayError) -> bytes:
-        """The error as an event."""
-        return b"data: " + json_bytes(openai_error_body(error)) + b"\n\n"

@@ -6,7 +6,6 @@ Called by the service for each event.
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from slipway.base.errors import SlipwayError
 from slipway.services.gateway.conversation import (
     Counted,
     Delta,
@@ -18,7 +17,7 @@ from slipway.services.gateway.conversation import (
 )
 from slipway.services.gateway.models import Tokens, WireName
 from slipway.services.gateway.token_counts import provider_id
-from slipway.services.gateway.wire_errors import Redact, error_body, failed_upstream, json_bytes, named_event
+from slipway.services.gateway.wire_errors import Redact, failed_upstream
 
 _FAILURES = (
     "internalServerException",
@@ -79,11 +78,6 @@ class TranslatingRelay:
     def end(self, tokens: Tokens, cost_usd_micros: int) -> bytes:
         """What closes a good stream."""
         return self._writer.end(tokens, cost_usd_micros)
-
-    def error(self, error: SlipwayError) -> bytes:
-        """The error as an event of the caller's wire."""
-        body = error_body(self._caller_wire, error, self._request_id)
-        return named_event(body) if self._caller_wire == "anthropic" else b"data: " + json_bytes(body) + b"\n\n"
 
     def _note(self, delta: Delta) -> None:
         if isinstance(delta, TextDelta | ThinkingDelta | ToolCallDelta):

@@ -16,7 +16,8 @@ class Events:
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
-        self._rest = b""
+        self._rest: list[bytes] = []  # of a line without its end yet; joined once, so that long ones cost little
+        self._rest_bytes = 0
         self._data: list[bytes] = []
         self._size_bytes = 0
         self._after_return = False
@@ -28,24 +29,35 @@ class Events:
             piece = piece[1:]
         if piece:
             self._after_return = False
-        text = self._rest + piece
+        if self._at_start or b"\n" in piece or b"\r" in piece:
+            yield from self._lines(b"".join((*self._rest, piece)))
+        else:
+            self._keep(piece)
+        if self._size_bytes + self._rest_bytes > self._max_event_bytes:
+            self._too_large()
+
+    def _keep(self, *pieces: bytes) -> None:
+        self._rest += pieces
+        self._rest_bytes += sum(map(len, pieces))
+
+    def _lines(self, text: bytes) -> Iterator[bytes]:
+        self._rest, self._rest_bytes = [], 0
         if self._at_start and text:
             if len(text) < 3 and b"\xef\xbb\xbf".startswith(text):
-                self._rest = text
+                self._keep(text)
                 return
             text, self._at_start = text.removeprefix(b"\xef\xbb\xbf"), False
         if b"\r" in text:
             self._after_return = text.endswith(b"\r")
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *lines, self._rest = text.split(b"\n")
+        *lines, rest = text.split(b"\n")
+        self._keep(rest)
         for line in lines:
             if line:
                 self._field(line)
             elif self._data:
                 data, self._data, self._size_bytes = b"\n".join(self._data), [], 0
                 yield data
-        if self._size_bytes + len(self._rest) > self._max_event_bytes:
-            self._too_large()
 
     def _field(self, line: bytes) -> None:
         if line.startswith(b"data:"):

@@ -70,7 +70,7 @@ def converse_tokens(usage: Any) -> Tokens | None:
         for item in (details if isinstance(details, list) else [])
         if isinstance(item, dict) and item.get("ttl") == "1h"
     ]
-    hour = sum(hours)
+    hour = min(sum(hours), MOST_TOKENS)
     written = max(_count(usage, "cacheWriteInputTokens") or 0, hour)
     completion = _count(usage, "outputTokens") or 0
     return Tokens(uncached + read + written, completion, read, written - hour, hour)

@@ -11,7 +11,6 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from slipway.base.errors import InvalidRequest, SlipwayError
-from slipway.runtime.http.problems import headers_of
 from slipway.services.gateway.models import (
     ChatRequest,
     EmbeddingRequest,
@@ -155,9 +154,20 @@ def _messages(messages: Any) -> None:
             )
 
 
+_EMBEDDING_KEYS: Final = ("model", "input", "encoding_format", "dimensions", "user")
+
+
 def embedding_request(body: dict[str, Any]) -> EmbeddingRequest:
     """An embedding request from its body; raises InvalidParameter naming what is wrong."""
     model = _model(body)
+    unknown = next((key for key in body if key not in _EMBEDDING_KEYS), None)
+    if unknown is not None:  # nothing is dropped in silence
+        raise InvalidParameter(
+            unknown[:100], f"An embedding request has no {unknown[:100]!r} here: send {', '.join(_EMBEDDING_KEYS)}."
+        )
+    user = body.get("user")
+    if user is not None and not isinstance(user, str):
+        raise InvalidParameter("user", "user must be a text.")
     encoding = body.get("encoding_format") or "float"
     if encoding not in ("float", "base64"):
         raise InvalidParameter("encoding_format", 'encoding_format must be "float" or "base64".')
@@ -165,7 +175,7 @@ def embedding_request(body: dict[str, Any]) -> EmbeddingRequest:
     if dimensions is not None and (not isinstance(dimensions, int) or isinstance(dimensions, bool) or dimensions < 1):
         raise InvalidParameter("dimensions", "dimensions must be a whole number of 1 or more.")
     kind: Encoding = "base64" if encoding == "base64" else "float"
-    return EmbeddingRequest(model, _inputs(body.get("input")), kind, dimensions)
+    return EmbeddingRequest(model, _inputs(body.get("input")), kind, dimensions, user)
 
 
 def _inputs(given: Any) -> tuple[str, ...]:
@@ -191,17 +201,6 @@ def error_body(error: SlipwayError) -> dict[str, Any]:
         error.param if isinstance(error, InvalidParameter) else "model" if isinstance(error, ModelNotFound) else None
     )
     return {"error": {"message": error.public, "type": kind, "param": param, "code": code}}
-
-
-def error_answer(error: SlipwayError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body of an error on OpenAI's wire."""
-    headers = [(name.encode(), value.encode()) for name, value in headers_of(error).items()]
-    return error.status, headers, dumped(error_body(error))
-
-
-def event(payload: Mapping[str, Any]) -> bytes:
-    """One server-sent event."""
-    return b"data: " + dumped(payload) + b"\n\n"
 
 
 def embeddings_body(model: str, embeddings: Embeddings, prompt_tokens: int, cost_usd_micros: int) -> bytes:

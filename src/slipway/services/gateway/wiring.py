@@ -92,7 +92,10 @@ def wire(
     settlement = Settlement(stores.leases, usage, clock)
     root = settings.journal or settings.home / "journal"
     journal = UsageJournal.start(root, usage, settle_dead=settlement.settle_dead, sync=settings.journal_sync)
-    escrow = Escrow(stores.leases, clock, journal.instance_id, ttl_s=stores.lease_ttl_s, hooks=hooks(settlement))
+    escrow = Escrow(
+        stores.leases, clock, journal.instance_id, ttl_s=stores.lease_ttl_s, hooks=hooks(settlement, journal)
+    )
+    metrics.leases_from(escrow.held)
     reconciliation = Reconciliation(PostgresCorrections(foundation.database), stores.leases, clock, price_of(directory))
     book = PlanBook(PostgresPlans(foundation.database), manifest.plans)
     throttle = manifest.edge.throttle
@@ -154,9 +157,16 @@ def shared_stores(foundation: Foundation, usage: PostgresUsage) -> SharedStores:
     return SharedStores(shared, RedisLeases(redis, usage.spent_of), TTL_S, [redis.aclose, shared.close])
 
 
-def hooks(settlement: Settlement) -> EscrowHooks:
+def hooks(settlement: Settlement, journal: UsageJournal) -> EscrowHooks:
     """What the escrow tells the metrics, and which rows of lost leases are wrong."""
-    return EscrowHooks(refused=lambda account: metrics.budget_refused(account.unit), found=settlement.found)
+    return EscrowHooks(
+        synced=metrics.lease_synced,
+        refused=lambda account: metrics.budget_refused(account.unit),
+        store_away=lambda _: metrics.budget_refused("store_away"),
+        over_billed=lambda account, _: metrics.over_billed(account.unit),
+        ended=lambda account: journal.forget(account.key),
+        found=settlement.found,
+    )
 
 
 def price_of(directory: Directory) -> PriceOf:
@@ -178,6 +188,7 @@ def standing_of(budget: Account, found: Standing | None) -> BudgetStanding:
         unit=budget.unit,
         limit=budget.limit,
         taken=found.taken if found is not None else 0,
+        spent=found.spent if found is not None else 0,
         resets_at=budget.resets_at,
     )
 

@@ -1,5 +1,6 @@
 """Tokens of a foreign issuer: what holds, and every known way to make one that must not."""
 
+import base64
 import hashlib
 import hmac
 import json
@@ -179,6 +180,20 @@ async def test_the_algorithm_is_the_keys_and_not_the_headers(oidc, claims, issue
     await refused(oidc, signed(claims, P256, "ES256", kid="rsa"))
     await refused(oidc, signed(claims, RSA, "RS256", kid="ec"))
     await refused(oidc, signed(claims, ED, "EdDSA", kid="ec"))
+
+
+async def test_an_ecdsa_signature_holds_in_the_form_of_jws_alone(oidc, claims) -> None:
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+    token = signed(claims, P256, "ES256", kid="ec")
+    content, _, signature = token.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    r, s = int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")
+    der = encode_dss_signature(r, s)
+    assert decode_dss_signature(der) == (r, s) and len(raw) == 64
+    for other in (der, raw + b"\0", b"\0" + raw, raw[:32], bytes(64), raw[32:] + raw[:32]):
+        await refused(oidc, f"{content}.{base64.urlsafe_b64encode(other).rstrip(b'=').decode()}")
+    await oidc.authenticate(token)
 
 
 async def test_another_key_or_a_key_in_the_header_proves_nothing(oidc, claims, clock) -> None:

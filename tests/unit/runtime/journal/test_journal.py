@@ -256,6 +256,11 @@ def test_a_refused_write_leaves_the_journal_as_it_was(tmp_path, monkeypatch, num
     assert [record_id for _, record_id, _ in records] == ["before", "after"] and reader.damaged == 0
 
 
+async def appended(journal: Journal, record_id: str, payload: bytes, **options: int) -> None:
+    journal.append("O", record_id, payload, **options)
+    await journal.synced()
+
+
 def test_always_syncs_before_it_returns_and_one_sync_serves_many(tmp_path, monkeypatch):
     synced = []
     real = os.fdatasync
@@ -263,9 +268,9 @@ def test_always_syncs_before_it_returns_and_one_sync_serves_many(tmp_path, monke
 
     async def go() -> None:
         journal = Journal.open(tmp_path, sync="always", segment_bytes=4096)
-        await journal.appended("O", "one", b"{}")
+        await appended(journal, "one", b"{}")
         assert len(synced) == 1
-        await asyncio.gather(*(journal.appended("O", str(number), b"{}" * 30) for number in range(200)))
+        await asyncio.gather(*(appended(journal, str(number), b"{}" * 30) for number in range(200)))
         # One was under way when the others came, and one served them all, with the segments that were left behind.
         assert len(synced) <= 3 + journal.position.segment
         journal.close()
@@ -281,7 +286,7 @@ def test_a_device_that_fails_to_sync_refuses_what_comes(tmp_path, monkeypatch):
 
     async def go() -> None:
         with pytest.raises(Unavailable):
-            await journal.appended("O", "one", b"{}", reserve_bytes=10)
+            await appended(journal, "one", b"{}", reserve_bytes=10)
 
     asyncio.run(go())
     with pytest.raises(Unavailable):

@@ -225,7 +225,11 @@ def test_more_choices_than_tokens_are_refused_since_each_writes_one() -> None:
 @pytest.mark.parametrize(
     ("wire", "key", "value"),
     [
-        *((wire, key, ["x"]) for wire in ("openai", "anthropic") for key in ("models", "route", "preset", "provider")),
+        *(
+            (wire, key, ["x"])
+            for wire in ("openai", "anthropic")
+            for key in ("models", "route", "preset", "provider", "plugins")
+        ),
         ("openai", "best_of", 50),
         ("openai", "best_of", True),
         ("openai", "service_tier", "priority"),

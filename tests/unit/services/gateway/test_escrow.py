@@ -226,3 +226,54 @@ async def test_the_time_of_a_lease_begins_when_it_is_asked_for(store: Store, clo
     assert escrow.try_hold(ACCOUNT, 1)
     clock.seconds += 1.1
     assert not escrow.try_hold(ACCOUNT, 1)
+
+
+async def test_what_is_held_of_budgets_is_told_by_unit(escrow: Escrow):
+    assert escrow.held() == {}
+    await escrow.hold(ACCOUNT, 100)
+    escrow.settle(ACCOUNT, 40, 30)
+    held = escrow.held()
+    assert (held["tokens", "spent"], held["tokens", "held"], held["tokens", "leases"]) == (30, 60, 1)
+    assert held["tokens", "granted"] >= 90
+    await escrow.close()
+
+
+async def test_hooks_hear_of_syncs_of_a_store_that_is_away_and_of_costs_above_what_was_held(store: Store):
+    heard: list[str] = []
+    hooks = EscrowHooks(
+        synced=lambda _, answered: heard.append(f"synced {answered}"),
+        store_away=lambda _: heard.append("away"),
+        over_billed=lambda _, more: heard.append(f"over {more}"),
+    )
+    escrow = Escrow(store, StillClock(), "run_1", wait_s=0.05, hooks=hooks)
+    store.answers = [Unavailable("Away.")]
+    with pytest.raises(Unavailable):
+        await escrow.hold(ACCOUNT, 10)
+    assert heard == ["synced False", "away"]
+    await escrow.hold(ACCOUNT, 10)
+    escrow.settle(ACCOUNT, 10, 15)
+    assert heard[2:] == ["synced True", "over 5"]
+    await escrow.close()
+
+
+async def test_accounts_that_ended_are_remembered_only_so_many(escrow: Escrow, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("slipway.services.gateway.escrow._MOST_ENDED", 3)
+    for number in range(10):
+        escrow._note_ended(f"tenant:ten_{number}:tokens:2026-11")
+    assert list(escrow._ended) == [f"tenant:ten_{number}:tokens:2026-11" for number in (7, 8, 9)]
+    assert escrow._name("tenant:ten_9:tokens:2026-11") != "run_1" == escrow._name("tenant:ten_0:tokens:2026-11")
+
+
+async def test_a_month_that_is_over_and_closed_is_told_so_that_nobody_keeps_it(store: Store, clock: StillClock):
+    ended: list[str] = []
+    escrow = Escrow(store, clock, "run_1", hooks=EscrowHooks(ended=lambda account: ended.append(account.key)))
+    await escrow.hold(ACCOUNT, 10)
+    clock.wall = ACCOUNT.resets_at
+    escrow._beat()
+    await turns()
+    assert not ended, "it is still held"
+    escrow.settle(ACCOUNT, 10, 4)
+    escrow._beat()
+    await turns()
+    assert ended == [ACCOUNT.key] and store.closed == [("run_1", 4)] and not escrow.totals()
+    await escrow.close()

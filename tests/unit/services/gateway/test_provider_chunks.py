@@ -3,8 +3,9 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slipway.services.gateway.chunks import ChunkStream, tokens_of
+from slipway.services.gateway.chunks import ChunkStream
 from slipway.services.gateway.models import Tokens
+from slipway.services.gateway.token_counts import openai_tokens
 
 # A busy machine is no failure.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -75,6 +76,6 @@ def test_numbers_that_are_right_stay_as_they_are(pieces):
 
 
 def test_what_does_not_count_is_no_count():
-    assert tokens_of({"prompt_tokens": 0, "completion_tokens": 0}) == Tokens(0, 0)
+    assert openai_tokens({"prompt_tokens": 0, "completion_tokens": 0}) == Tokens(0, 0)
     for usage in (None, [], {}, {"prompt_tokens": None}, {"prompt_tokens": -1}, {"prompt_tokens": "3"}):
-        assert tokens_of(usage) is None
+        assert openai_tokens(usage) is None

@@ -11,7 +11,7 @@ from slipway.base.errors import ERRORS, SlipwayError, Unavailable, UpstreamFaile
 from slipway.services.gateway import wire_anthropic_answer, wire_openai_answer
 from slipway.services.gateway.conversation import Collected
 from slipway.services.gateway.models import Tokens, WireName
-from slipway.services.gateway.relay import answer_for, error_body, error_status, stream_relay
+from slipway.services.gateway.relay import answer_for, caller_error_event, error_body, error_status, stream_relay
 from slipway.services.gateway.sse import Events
 from tests.unit.services.gateway.conversations import UNHURRIED, answers, deltas
 
@@ -144,7 +144,7 @@ def test_it_is_not_finished_before_the_provider_says_so(caller, provider):
     for event in EVENTS[provider]()[:5]:
         state.take(event)
     assert not state.finished
-    [error] = parsed(state.error(UpstreamFailed("Broken.")))
+    [error] = parsed(caller_error_event(caller, UpstreamFailed("Broken."), "req_1"))
     assert error["error"]["message"] == "Broken." and error.get("type") == (None if caller == "openai" else "error")
 
 

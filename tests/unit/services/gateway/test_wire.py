@@ -15,8 +15,7 @@ from slipway.services.gateway.wire import (
     dumped,
     embedding_request,
     embeddings_body,
-    error_answer,
-    event,
+    error_body,
     json_object,
 )
 from slipway.services.gateway.wire_errors import json_bytes
@@ -50,13 +49,17 @@ def test_what_is_not_ours_passes_unchanged(extra):
 @UNHURRIED
 @given(_JSON)
 def test_any_json_is_taken_or_refused_in_words(value):
-    for read in (lambda body: chat_request(body, 100), embedding_request):
+    chat = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+    for read, right in (
+        (lambda body: chat_request(body, 100), chat),
+        (embedding_request, {"model": "m", "input": "x"}),
+    ):
         try:
             read(json_object(json.dumps(value).encode()))
         except InvalidRequest as error:
             assert error.public
         for key in ("model", "messages", "input", "stream", "stream_options", "n", "encoding_format", "dimensions"):
-            body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "input": "x", key: value}
+            body = {**right, key: value}
             try:
                 read(body)
             except InvalidParameter as error:
@@ -115,27 +118,31 @@ def test_stream_options_are_read():
 
 @pytest.mark.parametrize("kind", ERRORS.values(), ids=ERRORS)
 def test_every_error_has_its_envelope_without_its_detail(kind):
-    status, _, content = error_answer(kind("Said aloud.", detail="secret"))
-    error = json.loads(content)["error"]
-    assert 400 <= status <= 599 and b"secret" not in content
+    failure = kind("Said aloud.", detail="secret")
+    body = error_body(failure)
+    error = body["error"]
+    assert 400 <= failure.status <= 599 and "secret" not in str(body)
     assert set(error) == {"message", "type", "param", "code"} and error["message"] == "Said aloud."
 
 
 def test_errors_carry_what_openais_clients_branch_on():
-    status, headers, content = error_answer(LimitExceeded("Slow down.", retry_after_s=6.4))
-    assert (status, headers) == (429, [(b"retry-after", b"6")])
-    assert json.loads(content)["error"]["type"] == "rate_limit_error"
-    missing = json.loads(error_answer(ModelNotFound("x" * 999))[2])["error"]
+    assert error_body(LimitExceeded("Slow down."))["error"]["type"] == "rate_limit_error"
+    missing = error_body(ModelNotFound("x" * 999))["error"]
     assert (missing["code"], missing["param"]) == ("model_not_found", "model") and len(missing["message"]) < 300
-    assert json.loads(error_answer(InvalidParameter("n", "No."))[2])["error"]["param"] == "n"
-
-
-def test_an_event_is_one_line_whatever_the_text():
-    sent = event({"text": "a\nb\r\n\u2028\ud800"})
-    assert sent.startswith(b"data: ") and sent.endswith(b"\n\n") and b"\n" not in sent[:-2]
+    assert error_body(InvalidParameter("n", "No."))["error"]["param"] == "n"
 
 
 def test_embeddings_are_joined_in_order():
     body = json.loads(embeddings_body("m", Embeddings([b"[1.5]", b'"AAA="'], 3), 3, 4))
     assert [(item["index"], item["embedding"]) for item in body["data"]] == [(0, [1.5]), (1, "AAA=")]
     assert body["usage"] == {"prompt_tokens": 3, "total_tokens": 3, "cost_usd_micros": 4}
+
+
+def test_an_embedding_request_drops_nothing_in_silence():
+    asked = embedding_request({"model": "m", "input": "x", "user": "customer-7", "dimensions": 5})
+    assert (asked.inputs, asked.user, asked.dimensions) == (("x",), "customer-7", 5)
+    with pytest.raises(InvalidParameter, match="no 'input_type' here") as refused:
+        embedding_request({"model": "m", "input": "x", "input_type": "query"})
+    assert refused.value.param == "input_type"
+    with pytest.raises(InvalidParameter, match="user must be a text"):
+        embedding_request({"model": "m", "input": "x", "user": 7})
