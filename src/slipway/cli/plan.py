@@ -4,12 +4,13 @@ Exit code 0: nothing to do. 2: there are changes. 1: refused, or the manifest do
 is imported when the verb runs, so that no other verb pays for it.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slipway.base.errors import InvalidRequest
+from slipway.base.errors import InvalidRequest, Misconfigured
 from slipway.manifest import ManifestProblems, open_document
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def plan(
     except ManifestProblems as refused:
         typer.echo(refused.public, err=True)
         raise typer.Exit(1) from refused
+    _needs_infra()
     made = _planned(loaded.manifest, environment, manifest, _inputs(pull_request), against, offline, allow_data_loss)
     if html is not None:
         _write(html, made)
@@ -49,6 +51,12 @@ def plan(
 
         print_plan(made)
     raise typer.Exit(made.exit_code)
+
+
+def _needs_infra() -> None:
+    missing = [name for name in ("aws_cdk", "cdk_nag", "cfnlint", "boto3") if find_spec(name) is None]
+    if missing:
+        raise Misconfigured(f"Planning needs the extra `infra`, of which {', '.join(missing)} is not installed.")
 
 
 def _planned(
