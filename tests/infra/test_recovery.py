@@ -8,6 +8,7 @@ import pytest
 from slipway.infra.app import Resource
 from slipway.infra.constructs.failover import LOOKED_AFTER_S, steps_of
 from slipway.infra.stacks.recovery import LOST_AFTER_MINUTES
+from slipway.manifest.rules import reach
 from tests.infra.data_stacks import data, stacks
 from tests.infra.synthesis import assembly, of_type, only
 
@@ -121,6 +122,19 @@ def test_the_copy_of_postgres_has_no_instance_and_joins_the_global_cluster() -> 
     first = only(data("mcp-hybrid", "prod"), "AWS::RDS::DBCluster")["Properties"]
     for same in ("EngineVersion", "ServerlessV2ScalingConfiguration", "BackupRetentionPeriod"):
         assert copy[same] == first[same]
+
+
+@pytest.mark.requirement("DRP-02", "T")
+def test_somebody_is_told_when_the_copy_is_further_behind_than_objectives_count_with() -> None:
+    for resources in (recovery("mcp-hybrid", "prod"), recovery("mcp-hybrid", "staging")):
+        [alarm] = [
+            each["Properties"]
+            for each in of_type(resources, "AWS::CloudWatch::Alarm")
+            if each["Properties"].get("MetricName") == "AuroraGlobalDBReplicationLag"
+        ]
+        assert alarm["Threshold"] == reach.GLOBAL_COPY_RPO.milliseconds
+        [topic] = alarm["AlarmActions"]
+        assert resources[topic["Ref"]]["Type"] == "AWS::SNS::Topic"
 
 
 def test_a_step_that_is_not_done_is_looked_at_again() -> None:

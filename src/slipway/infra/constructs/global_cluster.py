@@ -7,7 +7,7 @@ out of the global cluster, which makes it writable, and adds an instance.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aws_cdk import aws_rds
+from aws_cdk import aws_cloudwatch, aws_rds
 from constructs import Construct
 
 from slipway.infra.constructs.aurora import ENGINE, FAMILY, PORT, VERSION, Aurora, Capacity
@@ -38,7 +38,10 @@ class GlobalCluster(Construct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecondClusterProps:
-    """`global_identifier` names what it joins; `identifier` is its own. `capacity` is that of the instance to come."""
+    """`global_identifier` names what it joins; `identifier` is its own. `capacity` is that of the instance to come.
+
+    `topic_arn` is told when the copy is further behind than `lag_ms`, which objectives are counted with.
+    """
 
     identifier: str
     global_identifier: str
@@ -48,6 +51,8 @@ class SecondClusterProps:
     key_arn: str
     iam_auth: bool
     point_in_time_days: int
+    lag_ms: int
+    topic_arn: str
     lasting: bool
 
 
@@ -98,3 +103,25 @@ class SecondCluster(Construct):
         )
         self.identifier = self.resource.ref
         self.arn = self.resource.attr_db_cluster_arn
+        self._watch(props)
+
+    def _watch(self, props: SecondClusterProps) -> None:
+        """Aurora does not bound how far a copy is behind, so somebody is told."""
+        aws_cloudwatch.CfnAlarm(
+            self,
+            "Behind",
+            alarm_name=f"{props.identifier}-lag",
+            alarm_description=f"[critical] The copy {props.identifier} is behind by more than objectives count with",
+            namespace="AWS/RDS",
+            metric_name="AuroraGlobalDBReplicationLag",
+            dimensions=[aws_cloudwatch.CfnAlarm.DimensionProperty(name="DBClusterIdentifier", value=self.resource.ref)],
+            statistic="Maximum",
+            period=60,
+            evaluation_periods=5,
+            datapoints_to_alarm=5,
+            threshold=props.lag_ms,
+            comparison_operator="GreaterThanThreshold",
+            treat_missing_data="missing",
+            alarm_actions=[props.topic_arn],
+            ok_actions=[props.topic_arn],
+        )

@@ -31,10 +31,11 @@ from slipway.infra.site import Site
 from slipway.infra.stacks import store_props as wanted
 from slipway.infra.stacks.bootstrap import key_alias, template_bucket_name
 from slipway.infra.stacks.data import DataStack
-from slipway.infra.stacks.recovery_rights import Means, failover_rights, readiness_rights
+from slipway.infra.stacks.recovery_rights import Means, failover_rights, readiness_rights, stack_role_arn
 from slipway.infra.stacks.recovery_targets import RecoveryTargetsStack, region_of
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.topology import LOAD_BALANCER
+from slipway.manifest.rules.reach import GLOBAL_COPY_RPO
 from slipway.manifest.sections.network import Network, Tier
 
 # A loss is no blip: deploys, restarts and Route 53's own checks are over in this time, and it is a small part of any
@@ -45,8 +46,9 @@ _ALL_TIERS: Final[tuple[Tier, ...]] = ("public", "private", "isolated")
 
 
 class RecoveryStack(SiteStack):
-    """`network`, `groups` (security groups by the topology's names), `second_cluster` where PostgreSQL is copied, and
-    with a failover `load_balancer`, `failover` and `notifications`. A failover's stacks stand on their exports."""
+    """`network`, `groups` (security groups by the topology's names), `notifications`, `second_cluster` where
+    PostgreSQL is copied, and with a failover `load_balancer` and `failover`. A failover's stacks stand on its exports.
+    """
 
     @staticmethod
     def is_needed(site: Site) -> bool:
@@ -66,6 +68,7 @@ class RecoveryStack(SiteStack):
         self.add_stack_dependency(data)
         self.network = self._network()
         self.groups = self._groups()
+        self.notifications = self._notifications()
         self.second_cluster = self._second_cluster() if _copies_postgres(site) else None
         self.load_balancer: LoadBalancer | None = None
         self.failover: Failover | None = None
@@ -118,6 +121,20 @@ class RecoveryStack(SiteStack):
             ),
         )
 
+    def _notifications(self) -> Notifications:
+        """Topics of this region's own, for the same people: those of the first may be lost with it."""
+        notify = self.site.manifest.monitoring.notify
+        notifications = Notifications(
+            self,
+            "Notifications",
+            prefix=f"{self.site.names.prefix}-recovery",
+            addresses={"critical": notify.critical, "warning": notify.warning},
+            pager_secret_prefix=self.site.names.parameter("secrets"),
+        )
+        keep(notifications.key, self.site.lasting)
+        notifications.key.rotation_period_in_days = self.site.manifest.data.keys.rotate_every.days
+        return notifications
+
     def _second_cluster(self) -> SecondCluster | None:
         section = self.site.manifest.data.postgres
         if section is None:
@@ -134,6 +151,8 @@ class RecoveryStack(SiteStack):
                 key_arn=self._targets.keys["postgres"].arn,
                 iam_auth=section.iam_auth,
                 point_in_time_days=section.point_in_time.days,
+                lag_ms=GLOBAL_COPY_RPO.milliseconds,
+                topic_arn=self.notifications.arn("critical"),
                 lasting=self.site.lasting,
             ),
         )
@@ -172,16 +191,6 @@ class RecoveryStack(SiteStack):
     def _prepare_failover(self) -> None:
         site, targets = self.site, self._targets
         names = site.names
-        notify = site.manifest.monitoring.notify
-        self.notifications = Notifications(
-            self,
-            "Notifications",
-            prefix=f"{names.prefix}-recovery",
-            addresses={"critical": notify.critical, "warning": notify.warning},
-            pager_secret_prefix=names.parameter("secrets"),
-        )
-        keep(self.notifications.key, site.lasting)
-        self.notifications.key.rotation_period_in_days = site.manifest.data.keys.rotate_every.days
         home = FunctionHome(self, "Functions", self._place())
         stores = self._restored()
         restorer = None
@@ -259,6 +268,7 @@ class RecoveryStack(SiteStack):
             "SLIPWAY_PLAN_BUCKET": Fn.sub(self._plan_bucket),
             "SLIPWAY_PLAN_KEY": f"{_plan_prefix(self.site)}plan.json",
             "SLIPWAY_PUBLIC_URL": f"https://{domain.name}" if domain else "",
+            "SLIPWAY_STACK_ROLE": stack_role_arn(self.site),
             "SLIPWAY_STORES": self.to_json_string(stores),
             "SLIPWAY_VAULT": self._targets.vault.name,
         }
@@ -298,6 +308,9 @@ class RecoveryStack(SiteStack):
                 "by": "backup",
                 "source": self.take(output, data, output, f"The file system of {name}."),
             }
+        for gap in manifest.recovery.accepted_gaps:
+            if gap.store in stores and gap.rpo is not None:
+                stores[gap.store]["rpo_seconds"] = gap.rpo.seconds
         return stores
 
     def _call(self, construct_id: str, schedule: str, function: Function, event: dict[str, str]) -> None:
