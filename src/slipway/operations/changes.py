@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from slipway.infra.resource_types import Pointer, resource_type
+from slipway.infra.resource_types import Pointer, ResourceType, resource_type
 from slipway.operations.references import Resources, Spot, StackState, followed, references
 
 Action = Literal["create", "update", "replace", "destroy"]
@@ -46,7 +46,8 @@ class Change:
 
     `why` names the properties that differ, or the resource whose replacement causes this. `certain` is False where
     the service decides between an update and a replacement. `data` says that it holds data, `kept` that CloudFormation
-    leaves the old one (or a snapshot of it) in the account.
+    leaves the old one (or a snapshot of it) in the account. `stuck` names the property that gives a replaced resource
+    the same name again, which CloudFormation refuses: the new one is made before the old one goes.
     """
 
     stack: str
@@ -57,6 +58,7 @@ class Change:
     certain: bool = True
     data: bool = False
     kept: bool = False
+    stuck: str = ""
 
     @property
     def place(self) -> str:
@@ -121,8 +123,10 @@ def _differing(stack: StackState, name: str, old: Mapping[str, Any], new: Mappin
     known = resource_type(new["Type"], stack.region)
     sure = _changed(known.create_only, before, after) if known else ()
     maybe = _changed(known.maybe_create_only, before, after) if known else ()
-    if sure or maybe:
-        yield replace(_change(stack, name, new, "replace", (*sure, *maybe)), certain=bool(sure), kept=kept)
+    if known is not None and (sure or maybe):
+        change = _change(stack, name, new, "replace", (*sure, *maybe))
+        stuck = _named_again(known, before, after) if sure else ""
+        yield replace(change, certain=bool(sure), kept=kept, stuck=stuck)
         return
     why = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
     why += [key for key in _ATTRIBUTES if old.get(key) != new.get(key)]
@@ -134,6 +138,13 @@ def _changed(pointers: Iterable[Pointer], old: Any, new: Any) -> tuple[str, ...]
     return tuple(
         ".".join(pointer) for pointer in pointers if list(_values(old, pointer)) != list(_values(new, pointer))
     )
+
+
+def _named_again(known: ResourceType, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The property by which the template names it, when that is the same before and after."""
+    pairs = [(list(_values(old, pointer)), list(_values(new, pointer))) for pointer in known.identifier]
+    same = bool(pairs) and all(before and before == after for before, after in pairs)
+    return ".".join(known.identifier[0]) if same else ""
 
 
 def _values(value: Any, pointer: Pointer) -> Iterator[Any]:
@@ -178,7 +189,10 @@ def _caused(stack: StackState, spot: Spot, cause: str, certain: bool) -> Change:
     sure = known is not None and any(_covers(pointer, spot.path) for pointer in known.create_only)
     maybe = known is not None and any(_covers(pointer, spot.path) for pointer in known.maybe_create_only)
     change = _change(stack, spot.resource, resource, "replace" if sure or maybe else "update", why)
-    return replace(change, certain=certain and not maybe, kept=resource.get("UpdateReplacePolicy") in _KEPT)
+    properties = resource.get("Properties", {})
+    stuck = _named_again(known, properties, properties) if known is not None and sure else ""
+    kept = resource.get("UpdateReplacePolicy") in _KEPT
+    return replace(change, certain=certain and not maybe, kept=kept, stuck=stuck)
 
 
 def _covers(pointer: Pointer, path: Pointer) -> bool:

@@ -27,7 +27,7 @@ from slipway.operations.costs import Amounts, Costs, estimate
 from slipway.operations.objectives import Objective, objectives
 from slipway.operations.preflight import Account, Preflight, preflight, skipped
 
-Reason = Literal["data", "findings", "budget", "objectives", "preflight"]
+Reason = Literal["data", "name", "findings", "budget", "objectives", "preflight"]
 NOTHING_TO_DO: Final = 0
 REFUSED: Final = 1
 CHANGES: Final = 2
@@ -189,6 +189,7 @@ def decided(draft: Plan, findings: tuple[Finding, ...], allowed: Collection[str]
 
 def _refusals(made: Plan, allowed: Collection[str]) -> list[Refusal]:
     found = [Refusal("data", _data_loss(change)) for change in made.changes if _unallowed(change, allowed)]
+    found += [Refusal("name", _stuck(change)) for change in made.changes if change.stuck]
     bad = refused(made.findings)
     if bad:
         count = f"{len(bad)} findings are" if len(bad) > 1 else "one finding is"
@@ -220,6 +221,13 @@ def _data_loss(change: Change) -> str:
     maybe = "" if change.certain else " (or updated: the service decides)"
     kept = "the old one stays in the account, out of the platform's hands" if change.kept else "what it holds is lost"
     return f"{change.place} holds data and {what}{maybe}; {kept}. --allow-data-loss {change.place} says that it may be"
+
+
+def _stuck(change: Change) -> str:
+    return (
+        f"{change.place} would be replaced under the same {change.stuck}, which CloudFormation refuses:"
+        " change the name with it"
+    )
 
 
 def _cents(micros: int) -> int:

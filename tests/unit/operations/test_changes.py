@@ -146,3 +146,15 @@ def test_outputs_are_told():
     before = state(Resources={}, Outputs={"Old": {"Value": "a"}, "Same": {"Value": "b"}})
     after = state(Resources={}, Outputs={"Same": {"Value": "c"}})
     assert actions(changes([before], [after])) == {"data/Outputs.Old": "destroy", "data/Outputs.Same": "update"}
+
+
+def test_a_replacement_under_the_same_name_is_told_as_impossible():
+    def group(vpc: str, **named: str) -> StackState:
+        return state(Resources={"Group": of("AWS::RDS::DBParameterGroup", Family=vpc, Description="a", **named)})
+
+    [stuck] = changes([group("a", DBParameterGroupName="n")], [group("b", DBParameterGroupName="n")])
+    assert (stuck.action, stuck.stuck) == ("replace", "DBParameterGroupName")
+    [free] = changes([group("a")], [group("b")])
+    assert (free.action, free.stuck) == ("replace", "")
+    [renamed] = changes([group("a", DBParameterGroupName="n")], [group("b", DBParameterGroupName="m")])
+    assert renamed.stuck == ""
