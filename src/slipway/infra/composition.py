@@ -27,6 +27,7 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     from slipway.infra.stacks.data import DataStack
     from slipway.infra.stacks.edge import EdgeStack
     from slipway.infra.stacks.edge_global import EdgeGlobalStack
+    from slipway.infra.stacks.edge_recovery import EdgeRecoveryStack
     from slipway.infra.stacks.entrance import EntranceStack, shared_entrance
     from slipway.infra.stacks.foundation import FoundationStack
     from slipway.infra.stacks.handed import Handed, databases_of
@@ -76,6 +77,8 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     if entrance is not None and EdgeStack.is_needed(site):
         edge = EdgeStack(app, site, foundation=foundation, access=access, front_door=entrance)
         yield edge
+    if EdgeRecoveryStack.is_needed(site):
+        yield EdgeRecoveryStack(app, site)
     if targets is not None and RecoveryStack.is_needed(site):
         yield RecoveryStack(app, site, data=data, targets=targets)
     if site.lasting:

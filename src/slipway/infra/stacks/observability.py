@@ -122,7 +122,11 @@ class ObservabilityStack(SiteStack):
         canary = home.add(
             "Canary",
             FunctionProps(
-                handler="canary", memory_mib=512, timeout_s=60, environment={"PLATFORM_URL": url}, reserved=None
+                handler="canary",
+                memory_mib=512,
+                timeout_s=60,
+                environment={"PLATFORM_URL": url, **self._asked()},
+                reserved=None,
             ),
         )
         self._functions["canary"] = canary
@@ -134,6 +138,14 @@ class ObservabilityStack(SiteStack):
             targets=[aws_events.CfnRule.TargetProperty(id="canary", arn=canary.arn)],
         )
         canary.called_by("Synthetic", "events.amazonaws.com", rule.attr_arn)
+
+    def _asked(self) -> dict[str, str]:
+        """What the check asks, where no part of the platform runs: the public routes of the user's own services."""
+        workloads = self.site.topology.workloads
+        if any(workload.kind == "component" for workload in workloads):
+            return {}
+        routes = [route for each in workloads if each.exposure == "public" for route in each.routes]
+        return {"CHECKS": self.to_json_string({route.removesuffix("*"): 0 for route in routes})}
 
     def _respond(self, home: FunctionHome) -> None:
         site, watched = self.site, self.watched
