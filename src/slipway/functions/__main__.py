@@ -6,7 +6,6 @@ Lambda image: the loop is a page, and the usual client a compiled dependency in 
 """
 
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from importlib import import_module
 from typing import Any, Final
+
+from slipway.functions.environment import Environment, set_trace
 
 _API: Final = "/2018-06-01/runtime"
 _PREFIX: Final = "slipway.functions."
@@ -33,7 +34,7 @@ class Context:
 
 def main(arguments: list[str]) -> None:
     """Serves the handler that the image's command names, until Lambda ends the process."""
-    runtime = Runtime(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    runtime = Runtime(Environment().text("AWS_LAMBDA_RUNTIME_API"))
     try:
         handler = handler_of(arguments)
     except Exception as error:
@@ -64,7 +65,7 @@ class Runtime:
         headers, body = self._call("GET", "/invocation/next")
         request_id = headers["lambda-runtime-aws-request-id"]
         if "lambda-runtime-trace-id" in headers:
-            os.environ["_X_AMZN_TRACE_ID"] = headers["lambda-runtime-trace-id"]
+            set_trace(headers["lambda-runtime-trace-id"])
         context = Context(
             request_id,
             int(headers.get("lambda-runtime-deadline-ms", "0")),

@@ -1,45 +1,42 @@
-"""Asks the platform from outside, as a user would: whether it lives, and whether it can serve.
+"""Asks the platform from outside, as a user would: whether it lives, and whether requests are answered as they must be.
 
-Called every few minutes by a schedule. It fails when the platform does, and an alarm counts its failures.
+Called every few minutes by a schedule. It fails when the platform does, and an alarm counts its failures. Without a
+credential the right answer to a request that needs one is a refusal, and it comes from the part that checks them.
 """
 
-import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
 
-from slipway.base.errors import Unavailable
+from slipway.base.errors import Misconfigured, Unavailable
+from slipway.functions.asking import ask
 from slipway.functions.environment import Environment
 
-PATHS: Final = ("/health", "/ready")
-_TIMEOUT_S: Final = 10.0
+CHECKS: Final[Mapping[str, int]] = {"/health": 200, "/v1/models": 401}
 
 
-def handler(event: Mapping[str, Any], _context: object) -> dict[str, float]:
-    """Milliseconds of each answer, by path; raises Unavailable for the first that is none."""
-    return check(Environment().text("PLATFORM_URL"))
+def handler(_event: Mapping[str, Any], _context: object) -> dict[str, float]:
+    """Milliseconds of each answer, by path; raises Unavailable for the first that is not the right one.
+
+    The variable CHECKS has other paths with the status that each must answer; 0 is any that is no failure.
+    """
+    environment = Environment()
+    url = environment.text("PLATFORM_URL")
+    checks = environment.mapping("CHECKS") if environment.optional("CHECKS") else CHECKS
+    if not all(isinstance(status, int) for status in checks.values()):
+        raise Misconfigured("The function's variable CHECKS has something else than statuses.")
+    return {path: check(url, path, status) for path, status in checks.items()}
 
 
-def check(url: str) -> dict[str, float]:
-    """As `handler`, for a platform at `url`."""
-    if not url.startswith(("http://", "https://")):
-        raise Unavailable(f"{url!r} is no address of a platform.")
-    return {path: _asked(url.rstrip("/") + path) for path in PATHS}
-
-
-def _asked(address: str) -> float:
+def check(url: str, path: str, status: int) -> float:
+    """Milliseconds of one answer."""
     started = time.monotonic()
-    try:
-        with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:  # noqa: S310 the scheme was looked at
-            body = answer.read(64 * 1024)
-    except urllib.error.HTTPError as error:
-        raise Unavailable(f"{address} answered {error.code}.") from error
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"{address} does not answer: {error}.") from error
-    try:
-        json.loads(body)
-    except ValueError as error:
-        raise Unavailable(f"{address} answered something that is no JSON: is it the platform?") from error
+    answer = ask(url, path)
+    if answer.status == 0:
+        raise Unavailable(f"{url}{path} does not answer: {answer.body}.")
+    right = answer.status < 500 if status == 0 else answer.status == status
+    if not right:
+        raise Unavailable(f"{url}{path} answered {answer.status}.")
+    if status == 200 and answer.content is None:
+        raise Unavailable(f"{url}{path} answered something that is no JSON: is it the platform?")
     return round((time.monotonic() - started) * 1000, 1)

@@ -11,6 +11,11 @@ from typing import Any
 from slipway.base.errors import Misconfigured
 
 
+def set_trace(identifier: str) -> None:
+    """Says which trace this invocation is part of: AWS's clients read it there."""
+    os.environ["_X_AMZN_TRACE_ID"] = identifier
+
+
 class Environment:
     """The environment of one function. Getters raise Misconfigured, naming the variable, for what they cannot read."""
 

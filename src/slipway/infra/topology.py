@@ -28,6 +28,9 @@ STORE_PORTS: Final[Mapping[str, int]] = {
 }
 EFS_PORT: Final = 2049
 
+# Whoever asks from outside whether the platform lives (the canary, Route 53) is answered by its first part.
+FRONT_PROBE: Final = ("/health",)
+
 WorkloadKind = Literal["component", "service"]
 Exposure = Literal["public", "internal"]
 
@@ -122,7 +125,7 @@ def _components(manifest: Manifest) -> Iterator[Workload]:
             cpu=size.cpu,
             memory_mib=size.memory_mib,
             scale=settings.scale,
-            routes=component.routes,
+            routes=component.routes + (FRONT_PROBE if name == order[0] else ()),
             exposure="public",
             health=component.probes.ready,
             needs=tuple(needs),

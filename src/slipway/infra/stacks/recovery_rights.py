@@ -34,6 +34,11 @@ def failover_rights(site: Site, means: Means) -> tuple[Statement, ...]:
         *_restoring(means),
         *_promoting(means),
         *_making(site, means),
+        Statement(
+            "SeeOthers",
+            ("states:ListExecutions",),
+            (_arn("states", f"stateMachine:{site.names.prefix}-failover"),),
+        ),
     )
 
 
@@ -114,7 +119,12 @@ def _making(site: Site, means: Means) -> Iterator[Statement]:
     """Makes the stacks of the plan, by the same role that every deploy makes stacks with."""
     yield from _reading_plan(means)
     yield from _stacks(site, ("cloudformation:CreateStack", "cloudformation:UpdateStack"))
-    yield _passing("MakeRole", _arn("iam", f"role/{site.names.prefix}-cloudformation", region=""), "cloudformation")
+    yield _passing("MakeRole", stack_role_arn(site), "cloudformation")
+
+
+def stack_role_arn(site: Site) -> str:
+    """The role that every deploy makes stacks with."""
+    return _arn("iam", f"role/{site.names.prefix}-cloudformation", region="")
 
 
 def _stacks(site: Site, changes: tuple[str, ...]) -> Iterator[Statement]:
