@@ -12,7 +12,7 @@ from slipway.infra.app import StackTemplate
 from slipway.infra.bootstrap import synthesize_bootstrap, synthesize_bootstrap_trees
 from slipway.infra.checks import check, refused
 from slipway.infra.constructs.deploy_role import ISSUER, role_name
-from tests.infra.synthesis import manifest_of, only
+from tests.infra.synthesis import assembly, manifest_of, only
 
 ENVIRONMENTS = ("dev", "prod")
 GITHUB = {"delivery": {"github": "acme/platform", "branch": "release", "images_kept": 12, "boundary": "Developers"}}
@@ -208,6 +208,31 @@ def test_accounts_are_not_mixed_and_bytes_do_not_change():
         )
     again = bootstrap("rag-assistant", GITHUB)
     assert [stack.text for stack in again] == [stack.text for stack in rag()]
+
+
+# How IAM calls what CloudFormation calls otherwise.
+PREFIXES = {
+    "apigatewayv2": "apigateway",
+    "applicationautoscaling": "application-autoscaling",
+    "certificatemanager": "acm",
+    "efs": "elasticfilesystem",
+    "elasticloadbalancingv2": "elasticloadbalancing",
+    "neptune": "rds",
+    "opensearchserverless": "aoss",
+    "opensearchservice": "es",
+    "stepfunctions": "states",
+}
+
+
+@pytest.mark.parametrize(
+    "blueprint", ["rag-assistant", "microservices", "agent-gateways", "mcp-hybrid", "preview-fargate"]
+)
+def test_cloudformation_may_make_every_type_of_the_templates(blueprint: str):
+    rights = statements(named(home(), "AWS::IAM::Role", "RoleName", "rag-assistant-prod-cloudformation"))
+    allowed = {action.removesuffix(":*") for action in rights["MakeResources"]["Action"]}
+    kinds = {resource["Type"].split("::")[1].lower() for resource in assembly(blueprint, "prod").resources().values()}
+    kinds = {PREFIXES.get(kind, kind) for kind in kinds} | {"cognito-idp" for kind in kinds if kind == "cognito"}
+    assert kinds - allowed - {"iam", "cognito"} == set()
 
 
 def test_long_names_stay_within_iams_bounds_and_apart():

@@ -18,6 +18,7 @@ ISSUER: Final = "token.actions.githubusercontent.com"
 _SERVICES: Final = (
     "aoss", "apigateway", "appconfig", "application-autoscaling", "autoscaling", "autoscaling-plans",
     "backup", "backup-storage", "bedrock", "budgets", "ce", "cloudformation", "cloudfront", "cloudtrail", "cloudwatch",
+    "codebuild",
     "cognito-identity", "cognito-idp", "dynamodb", "ec2", "ecr", "ecs", "eks", "elasticache", "elasticfilesystem",
     "elasticloadbalancing", "es", "events", "firehose", "guardduty", "kms", "lambda", "logs",
     "rds", "route53", "s3", "scheduler", "secretsmanager", "servicediscovery", "sns", "sqs", "ssm", "ssm-incidents",
