@@ -1,6 +1,7 @@
 """The plan as a value and as a command: what it compares, what refuses it, how it is shown."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -83,6 +84,16 @@ def test_each_environment_of_002_is_within_its_budget_and_not_free(environment: 
     plan = drafted(assembly("rag-assistant", environment), Comparison())
     assert plan.budget_usd_micros == stated[1] * 1_000_000
     assert 0 < plan.costs.total.floor < plan.costs.total.expected <= plan.budget_usd_micros
+
+
+@pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
+def test_the_document_states_what_the_estimate_says(environment: str):
+    text = (Path(__file__).parents[2] / "docs" / "plan.md").read_text()
+    row = re.search(rf"^\| {environment} \| [^|]+ \| (.+?) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    assert row is not None
+    total = drafted(assembly("rag-assistant", environment), Comparison()).costs.total
+    for stated, micros in zip(row.groups(), (total.floor, total.expected, total.high), strict=True):
+        assert int(re.sub(r"\D", "", stated)) == pytest.approx(micros / 1_000_000, rel=0.05)
 
 
 @pytest.mark.requirement("DRP-02", "R")
