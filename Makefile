@@ -27,6 +27,7 @@ bench: $(DEVELOPMENT)  ## Every benchmark; ARGS="--quick" for the short ones
 	$(BIN)/python -m bench.startup $(ARGS)
 	$(BIN)/python -m bench.retrieval $(ARGS)
 	$(BIN)/python -m bench.gateway $(ARGS)
+	$(BIN)/python -m bench.plan $(ARGS)
 
 bench-gateway: $(DEVELOPMENT)  ## The gateway beside nginx and LiteLLM
 	$(BIN)/python -m bench.gateway $(ARGS)
