@@ -232,11 +232,7 @@ def test_components_start_with_settings_that_there_are():
         assert found["Command"] == ["serve", "--target", workload, "--json"]
         known: dict[str, Any] = Settings.model_fields
         unknown = [
-            name
-            for name in names
-            if name.startswith("SLIPWAY_")
-            and name.removeprefix("SLIPWAY_").lower() not in known
-            and not name.startswith("SLIPWAY_USER_POOL_")
+            name for name in names if name.startswith("SLIPWAY_") and name.removeprefix("SLIPWAY_").lower() not in known
         ]
         assert not unknown
 
@@ -246,3 +242,10 @@ def test_the_metrics_group_is_one():
         {k: v for k, v in platform("microservices", "prod").items() if k.startswith("Metrics")}, "AWS::Logs::LogGroup"
     )
     assert group["Properties"]["LogGroupName"] == "/slipway/prod/microservices/logs/metrics"
+
+
+def test_every_part_finds_the_database_that_it_opens():
+    """`open_foundation` opens one in each process, and starts an embedded server where it finds no address."""
+    resources = platform("rag-assistant", "prod")
+    for workload in ("identity", "gateway", "retrieval", "memory", "chat"):
+        assert "SLIPWAY_DATABASE_HOST" in variables(container(resources, workload)), workload

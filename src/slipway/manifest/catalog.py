@@ -112,7 +112,7 @@ COMPONENTS: Final[tuple[Component, ...]] = (
         Need.CHAT,
         "answers from the documents, with citations",
         routes=("/v1/chat",),
-        needs=(Need.GATEWAY, Need.RETRIEVAL, Need.MEMORY),
+        needs=(Need.POSTGRES, Need.GATEWAY, Need.RETRIEVAL, Need.MEMORY),
     ),
 )
 CATALOG: Final[Mapping[str, Component]] = {component.name.value: component for component in COMPONENTS}

@@ -81,7 +81,7 @@ def test_a_need_of_what_runs_along_is_refused_at_the_component_that_brought_it(p
 def test_without_components_a_missing_store_is_told_for_each_that_needs_it(problems) -> None:
     told = problems("data: {postgres: null}")
     assert [line.split(" needs ")[0] for line in told] == [
-        f"3:1 data: {name}" for name in ("gateway", "identity", "memory", "retrieval")
+        f"3:1 data: {name}" for name in ("chat", "gateway", "identity", "memory", "retrieval")
     ]
 
 
