@@ -50,7 +50,7 @@ def _promoted(name: str, store: Mapping[str, Any]) -> dict[str, Any]:
                 PubliclyAccessible=False,
             )
         return going_on
-    instance = rds.describe_db_instances(Filters=[{"Name": "db-cluster-id", "Values": [cluster["DBClusterArn"]]}])[
+    instance = rds.describe_db_instances(Filters=[{"Name": "db-cluster-id", "Values": [store["cluster"]]}])[
         "DBInstances"
     ]
     if cluster["Status"] != "available" or not any(each["DBInstanceStatus"] == "available" for each in instance):

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,8 @@ import pytest
 
 from slipway.functions.__main__ import Context, Runtime, handler_of, main
 
+COGNITO_WAITS_S = 5
+
 
 class Api:
     """A runtime API that has one event and remembers what it is told."""
@@ -19,6 +23,7 @@ class Api:
     def __init__(self) -> None:
         self.told: list[tuple[str, Any, str | None]] = []
         self.status = 202
+        self.first = threading.Event()
 
 
 @contextmanager
@@ -41,6 +46,7 @@ def runtime_api(event: Any) -> Iterator[tuple[str, Api]]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             kind = self.headers.get("Lambda-Runtime-Function-Error-Type")
             api.told.append((self.path.removeprefix("/2018-06-01/runtime"), json.loads(body), kind))
+            api.first.set()
             self.send_response(api.status)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -57,6 +63,37 @@ def runtime_api(event: Any) -> Iterator[tuple[str, Api]]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@pytest.mark.requirement("CMP-07", "E")
+@pytest.mark.requirement("SEC-02", "E")
+@pytest.mark.requirement("WFL-03", "E")
+def test_the_hook_runs_as_lambda_starts_it_within_the_time_that_cognito_waits() -> None:
+    event = {
+        "version": "3",
+        "triggerSource": "TokenGeneration_HostedAuth",
+        "callerContext": {"clientId": "1example23456789abcdefghij"},
+        "request": {
+            "userAttributes": {"custom:tenant": "acme"},
+            "groupConfiguration": {"groupsToOverride": ["member"]},
+            "scopes": ["openid"],
+        },
+        "response": {},
+    }
+    with runtime_api(event) as (address, api):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "slipway.functions", "slipway.functions.pre_token.handler"],
+            env={"AWS_LAMBDA_RUNTIME_API": address, "TENANT_CLAIM": "merchant_id", "CLIENT_TENANTS": "/x"},
+        )
+        try:
+            assert api.first.wait(COGNITO_WAITS_S)
+        finally:
+            process.terminate()
+            process.wait(10)
+    path, told, _ = api.told[0]
+    assert path == "/invocation/request-1/response"
+    found = told["response"]["claimsAndScopeOverrideDetails"]["accessTokenGeneration"]["claimsToAddOrOverride"]
+    assert found["merchant_id"] == "acme"
 
 
 @pytest.mark.requirement("CMP-07", "E")

@@ -16,7 +16,7 @@ from slipway.infra.constructs.image_repository import repository_name
 from slipway.infra.constructs.retention import keep
 from slipway.infra.reasons import accept
 
-HANDLERS: Final = ("pre_token", "scheduler", "failover", "readiness", "canary", "first_response", "dependencies")
+HANDLERS: Final = ("pre_token", "failover", "readiness", "canary", "first_response", "dependencies")
 _ENTRY: Final = ("python", "-m", "slipway.functions")
 _QUEUE_KEEPS_S: Final = 14 * 24 * 3600  # the longest that SQS keeps a message: somebody has to see it after a holiday
 
