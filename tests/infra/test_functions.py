@@ -1,12 +1,13 @@
 """Lambda functions: where they run, how large and for how long, and what they may do."""
 
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 from slipway.infra.app import Resource
 from slipway.infra.checks import check, refused
-from slipway.infra.constructs.function import FunctionHome, FunctionPlace, FunctionProps
+from slipway.infra.constructs.function import HANDLERS, FunctionHome, FunctionPlace, FunctionProps
 from slipway.infra.constructs.grants import Statement
 from tests.infra.edge_stacks import SUBNETS, blueprint, resources
 from tests.infra.synthesis import INPUTS, assembly, only, synthesized
@@ -121,6 +122,11 @@ def test_a_function_may_do_what_its_stack_says_and_every_wildcard_has_its_reason
         assert sid in reasons or "*" not in statement["Resource"]
     denied = have["NotByTheCode"]
     assert (denied["Effect"], denied["Action"]) == ("Deny", have["NetworkInterfaces"]["Action"])
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_every_handler_is_there(name: str) -> None:
+    assert callable(import_module(f"slipway.functions.{name}").handler)
 
 
 @pytest.mark.parametrize("reserved", [1, None])

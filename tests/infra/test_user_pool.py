@@ -5,10 +5,15 @@ from typing import Any
 
 import pytest
 
+from slipway.app.foundation import issuers_of
 from slipway.base.callers import Scope
+from slipway.base.errors import Misconfigured
+from slipway.functions import pre_token
 from slipway.infra.app import Resource
+from slipway.runtime.authentication.issuers import OWN_POOL_ROLES, SCOPE_PREFIX
+from slipway.runtime.settings import Settings
 from tests.infra.edge_stacks import resources
-from tests.infra.synthesis import of_type, only
+from tests.infra.synthesis import manifest_of, of_type, only
 
 POOL = "AWS::Cognito::UserPool"
 CLIENT = "AWS::Cognito::UserPoolClient"
@@ -177,3 +182,14 @@ def test_the_hook_knows_the_manifests_claim_and_no_client_may_write_the_tenant()
 def test_the_pool_outlives_a_deletion() -> None:
     resource = only(access(), POOL)
     assert (resource["DeletionPolicy"], resource["Properties"]["DeletionProtection"]) == ("Retain", "ACTIVE")
+
+
+def test_the_platform_understands_the_scopes_claims_and_groups_that_the_pool_writes() -> None:
+    assert f"{pre_token.RESOURCE_SERVER}/" == SCOPE_PREFIX
+    assert {role.value for role in pre_token.GROUP_ROLES.values()} == {role.value for role in OWN_POOL_ROLES.values()}
+    settings = Settings(user_pool_issuer="https://cognito.example/pool", user_pool_audiences="console, checkout")
+    [config] = issuers_of(manifest_of("rag-assistant", "prod"), settings)
+    assert (config.audiences, config.tenant_claim) == ({"console", "checkout"}, "merchant_id")
+    assert (config.roles_claim, config.ours) == (pre_token.ROLES_CLAIM, True)
+    with pytest.raises(Misconfigured, match="names no client"):
+        issuers_of(manifest_of("rag-assistant", "prod"), Settings(user_pool_issuer="https://cognito.example/pool"))

@@ -1,11 +1,16 @@
 """The OpenAPI document: valid, whole, and every refusal in it."""
 
+import json
+from pathlib import Path
+
 import httpx
 import pytest
 from openapi_spec_validator import validate
 
+from slipway.infra import api_document
 from tests.platforms import Platform
 
+SNAPSHOT = Path(api_document.__file__).with_name("openapi.json")
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 
@@ -83,3 +88,9 @@ def test_what_the_framework_refuses_is_a_problem_too(platform: Platform, method:
     body = answer.json()
     assert body["status"] == status
     assert body["request_id"] == answer.headers["x-request-id"]
+
+
+def test_templates_are_made_from_the_document_as_it_is(document: dict):
+    # When it changed on purpose: curl -s "$SLIPWAY_URL/openapi.json" | python -m json.tool --sort-keys --indent 1
+    # goes to src/slipway/infra/openapi.json.
+    assert json.loads(SNAPSHOT.read_text("utf-8")) == document

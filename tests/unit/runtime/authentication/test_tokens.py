@@ -370,3 +370,37 @@ async def test_a_foreign_issuer_cannot_speak_for_the_built_in_one_or_the_parts(o
     await refused(oidc, signed({**claims, "iss": "slipway:internal", "aud": "slipway:parts"}, kid="rsa"))
     caller = await oidc.authenticate(signed({**claims, "sub": "usr_01arz3ndektsv4rrffq69g5fav"}, kid="rsa"))
     assert not caller.subject.startswith("usr_")
+
+
+@pytest.fixture
+def pool(database, tokens, clock, issuer) -> CredentialAuthenticator:
+    """The platform's own user pool, with two clients."""
+    config = IssuerConfig(
+        issuer.url, "console", "merchant_id", roles_claim="roles", more_audiences=("checkout",), ours=True
+    )
+    return build_authenticator(database, tokens, issuers=[config], clock=clock)
+
+
+@pytest.mark.requirement("SEC-02", "R")
+@pytest.mark.parametrize("client", ["console", "checkout"])
+async def test_each_client_of_the_platforms_pool_is_meant_for_it(pool, claims, tenant, client: str) -> None:
+    caller = await pool.authenticate(signed({**claims, "aud": client, "roles": "member"}, kid="rsa"))
+    assert (caller.tenant_id, caller.role) == (tenant.tenant_id, Role.MEMBER)
+
+
+@pytest.mark.parametrize("audience", ["other", None, 3, ["other"], [["console"]], {"console": 1}])
+async def test_another_audience_is_not(pool, claims, audience: Any) -> None:
+    await refused(pool, signed({**claims, "aud": audience, "roles": "member"}, kid="rsa"))
+
+
+async def test_only_the_platforms_own_pool_names_its_administrators(pool, oidc, claims) -> None:
+    own = await pool.authenticate(signed({**claims, "aud": "console", "roles": "platform_admin member"}, kid="rsa"))
+    assert own.role is Role.PLATFORM_ADMIN
+    foreign = await oidc.authenticate(signed({**claims, "groups": ["platform_admin", "member"]}, kid="rsa"))
+    assert foreign.role is Role.MEMBER
+
+
+async def test_scopes_as_cognito_writes_them_narrow(pool, claims) -> None:
+    asked = {**claims, "aud": "console", "roles": "member", "scope": "openid slipway/chat:use slipway/admin:tenants"}
+    caller = await pool.authenticate(signed(asked, kid="rsa"))
+    assert caller.scopes == {Scope.CHAT_USE}
