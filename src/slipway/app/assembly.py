@@ -15,17 +15,21 @@ from slipway.app.probes import Readiness, probe_routes
 from slipway.runtime.authentication import Authenticator
 from slipway.runtime.http import problems
 from slipway.runtime.http.cancellation import CancelOnDisconnect
+from slipway.runtime.http.cors import Cors
 from slipway.runtime.http.observation import Observed, observed_hot
 from slipway.runtime.http.paths import is_hidden, refuse
 from slipway.runtime.http.routes import HotRoute
 from slipway.runtime.part import Part
 
 
-def assemble(parts: Sequence[Part], authenticator: Authenticator, readiness: Readiness) -> ASGIApp:
-    """The application that a server runs."""
+def assemble(
+    parts: Sequence[Part], authenticator: Authenticator, readiness: Readiness, origins: Sequence[str] = ()
+) -> ASGIApp:
+    """The application that a server runs; pages of `origins` may call it from a browser."""
     hot_routes = [route for part in parts for route in part.hot_routes]
     app = framework_app(parts, authenticator, readiness, hot_routes)
-    return HotDispatch(hot_routes, Observed(CancelOnDisconnect(app)), Observed(refuse))
+    dispatch = HotDispatch(hot_routes, Observed(CancelOnDisconnect(app)), Observed(refuse))
+    return Cors(dispatch, origins) if origins else dispatch
 
 
 def framework_app(

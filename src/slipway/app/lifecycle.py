@@ -99,7 +99,8 @@ async def _serve(
 ) -> None:
     foundation = grounds.foundation
     readiness = Readiness(parts, {"postgres": foundation.database.check, "objects": foundation.objects.check})
-    app = assemble(parts, foundation.authenticator, readiness)
+    origins = foundation.manifest.edge.origins
+    app = assemble(parts, foundation.authenticator, readiness, origins)
     drain_timeout_s = math.ceil(foundation.settings.drain_timeout_s)
     outside, between = _Server(_config(app, drain_timeout_s)), _Server(_config(app, drain_timeout_s))
     serving = [

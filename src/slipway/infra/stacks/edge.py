@@ -115,7 +115,7 @@ class EdgeStack(SiteStack):
                     plans=_plans(site),
                 ),
                 throttle=Throttle(rate=edge.throttle.rate, burst=edge.throttle.burst),
-                origins=self._origins(),
+                origins=edge.origins,
                 log_group=site.names.log_group("api") if edge.access_logs else None,
                 log_days=monitoring.log_retention.days,
                 # Route 53's health checks speak TLS 1.2 at most, and AWS's own name is what they ask.
@@ -128,12 +128,6 @@ class EdgeStack(SiteStack):
         if not edge.waf:
             accept(api.stage, {"AwsSolutions-APIG3": "The manifest turns the firewall off."})
         return api
-
-    def _origins(self) -> tuple[str, ...]:
-        """Pages that may call: the manifest's, and the console where its name is known."""
-        edge = self.site.manifest.edge
-        console = (f"https://{edge.domain.console_name}",) if edge.cdn and edge.domain else ()
-        return tuple(dict.fromkeys((*console, *edge.cors)))
 
     def _logging_allowed(self) -> aws_apigateway.CfnAccount:
         """API Gateway logs by one role of the account and region. Both stay: other environments use them too."""

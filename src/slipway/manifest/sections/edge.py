@@ -79,3 +79,9 @@ class Edge(Section):
         default=(), description="Origins whose pages may call the API; the console's own is always one."
     )
     access_logs: bool = Field(default=True, description="Log each request at the API's front door and load balancer.")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Pages that may call the API: those of `cors`, and the console where it has a name of its own."""
+        console = (f"https://{self.domain.console_name}",) if self.cdn and self.domain else ()
+        return tuple(dict.fromkeys((*console, *self.cors)))
