@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from slipway.base.clock import SystemClock
 from slipway.base.errors import BudgetExceeded, Unavailable
 from slipway.runtime.redis import open_redis
+from slipway.runtime.settings import Settings
 from slipway.services.gateway.adapter_postgres import PostgresUsage
 from slipway.services.gateway.adapter_redis_leases import RedisLeases
 from slipway.services.gateway.escrow import Escrow
@@ -196,7 +197,7 @@ async def test_nothing_expires_by_itself_and_budgets_of_long_ago_go(redis, lease
 
 
 async def test_a_gateway_on_redis_has_leases_as_short_as_the_wait(own_url, database):
-    foundation: Any = SimpleNamespace(settings=SimpleNamespace(redis_url=SecretStr(own_url)), clock=SystemClock())
+    foundation: Any = SimpleNamespace(settings=Settings(redis_url=SecretStr(own_url)), clock=SystemClock())
     stores = shared_stores(foundation, PostgresUsage(database))
     assert isinstance(stores.leases, RedisLeases)
     assert stores.lease_ttl_s * 1000 == stores.leases._grace_ms

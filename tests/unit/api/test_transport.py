@@ -14,8 +14,8 @@ from slipway.api.client import Client
 from slipway.api.transport import Event, Transport, _lines, error_of
 from slipway.base.errors import ERRORS, DeadlineExceeded, InvalidRequest, SlipwayError, Unavailable, UpstreamFailed
 from slipway.runtime.http.events import encode_event
-from slipway.runtime.http.problems import problem
-from slipway.services.gateway.wire import error_answer
+from slipway.runtime.http.problems import headers_of, problem
+from slipway.services.gateway.wire import error_body
 
 pytestmark = pytest.mark.anyio
 
@@ -45,8 +45,8 @@ async def test_every_error_comes_back_as_it_left(code: str):
 
 @pytest.mark.parametrize("code", sorted(set(ERRORS) - {"misconfigured"}))
 async def test_every_error_of_the_openai_wire_comes_back_by_its_status(code: str):
-    status, headers, content = error_answer(ERRORS[code]("Say this."))
-    back = error_of(status, {name.decode(): value.decode() for name, value in headers}, content)
+    error = ERRORS[code]("Say this.")
+    back = error_of(error.status, headers_of(error), json.dumps(error_body(error)).encode())
     assert (type(back), back.public) == (ERRORS[code], "Say this.")
 
 
