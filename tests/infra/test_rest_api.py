@@ -1,6 +1,7 @@
 """API Gateway: routes, tokens, schemas, CORS, throttle, usage plans, and the way to the private load balancer."""
 
 import json
+import re
 from typing import Any
 
 import jsonschema
@@ -10,7 +11,7 @@ from slipway.infra.api_document import api_routes, document, draft_4
 from slipway.infra.app import Resource
 from slipway.infra.topology import topology_of
 from tests.infra.edge_stacks import BALANCER, SUBNETS, changed, resources
-from tests.infra.synthesis import manifest_of, of_type, only
+from tests.infra.synthesis import manifest_of, mutated, of_type, only
 
 METHOD = "AWS::ApiGateway::Method"
 STAGE = "AWS::ApiGateway::Stage"
@@ -265,3 +266,25 @@ def test_another_definition_is_another_deployment_and_the_same_one_is_not() -> N
 def test_a_synthesis_says_the_same_twice() -> None:
     first, second = (changed("rag-assistant", "prod", {}).assembly.digest for _ in range(2))
     assert first == second
+
+
+def test_without_a_domain_users_are_told_the_apis_own_name() -> None:
+    """What parts take for the platform's address (issuer, uploads) is what API Gateway answers at, with its stage."""
+    domainless = {"edge": {"domain": None}, "recovery": {"failover": False}}
+    addresses = []
+    for changes in (domainless, {}):
+        made = mutated("rag-assistant", "prod", changes)
+        tasks = of_type(made.stack("platform").resources(), "AWS::ECS::TaskDefinition")
+        named = [
+            each["Value"]
+            for task in tasks
+            for container in task["Properties"]["ContainerDefinitions"]
+            for each in container.get("Environment", ())
+            if each["Name"] == "SLIPWAY_PUBLIC_URL"
+        ]
+        assert len(named) == 5  # one a component
+        addresses.append(named)
+    [first, *others] = [json.dumps(address) for address in addresses[0]]
+    assert set(others) == {first}
+    assert re.search(r"https://.*\.execute-api\..*/live", first)
+    assert set(addresses[1]) == {"https://assistant.example.com"}

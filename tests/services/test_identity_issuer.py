@@ -14,10 +14,12 @@ import httpx
 import jwt
 import psycopg
 import pytest
+from fastapi import FastAPI
 
 from slipway.base.callers import ROLE_SCOPES, Role, Scope
 from slipway.base.errors import Unauthenticated
 from slipway.services.identity.adapter_postgres_grants import PostgresGrants, PostgresSigningKeys
+from slipway.services.identity.routes_issuer import routes_issuer
 from slipway.services.identity.signing import SigningKeys
 from tests.platforms import Platform
 from tests.services.identity_platform import SECRET, URL, IdentityPlatform, identity_platform
@@ -102,6 +104,21 @@ async def application(identity: IdentityPlatform) -> Application:
     )
     assert (client.status_code, client.json()["secret"], user.status_code) == (201, None, 201)
     return Application(identity, tenant_id, admin, client.json()["id"], user.json()["id"])
+
+
+async def test_the_logins_cookie_comes_back_where_the_platforms_address_has_a_path(application: Application) -> None:
+    app = FastAPI()
+    app.state.authenticator = application.identity.authenticator
+    app.include_router(routes_issuer(application.identity.issuer, "https://api.example.com/live").router)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://api.example.com") as client:
+        page = await client.get("/oauth2/authorize", params=application.query())
+    assert "Path=/live/oauth2;" in page.headers["set-cookie"]
+    assert "Secure" in page.headers["set-cookie"]
+    assert 'action="https://api.example.com/live/oauth2/authorize"' in page.text
+    assert (
+        "Path=/oauth2;"
+        in (await application.http.get("/oauth2/authorize", params=application.query())).headers["set-cookie"]
+    )
 
 
 def claims_of(token: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     from slipway.infra.stacks.edge_recovery import EdgeRecoveryStack
     from slipway.infra.stacks.entrance import EntranceStack, shared_entrance
     from slipway.infra.stacks.foundation import FoundationStack
-    from slipway.infra.stacks.handed import Handed, databases_of
+    from slipway.infra.stacks.handed import Handed, databases_of, public_url_of
     from slipway.infra.stacks.observability import ObservabilityStack, Others
     from slipway.infra.stacks.platform import PlatformStack
     from slipway.infra.stacks.recovery import RecoveryStack
@@ -62,10 +62,15 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     entrance = shared_entrance(site) if site.manifest.share is not None else None
     if entrance_stack is not None:
         entrance = entrance_stack.entrance
+    edge = None
+    if entrance is not None and EdgeStack.is_needed(site):
+        edge = EdgeStack(app, site, foundation=foundation, access=access, front_door=entrance)
+        yield edge
     handed = Handed(
         ground=foundation,
         stores=data.stores,
         entrance=entrance,
+        public_url=public_url_of(edge, entrance),
         sign_in=access,
         databases=databases_of(site, data),
     )
@@ -73,10 +78,6 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     if platform is not None:
         yield platform
     yield from _on_instances(app, site, foundation, handed, platform)
-    edge = None
-    if entrance is not None and EdgeStack.is_needed(site):
-        edge = EdgeStack(app, site, foundation=foundation, access=access, front_door=entrance)
-        yield edge
     if EdgeRecoveryStack.is_needed(site):
         yield EdgeRecoveryStack(app, site)
     if targets is not None and RecoveryStack.is_needed(site):

@@ -135,7 +135,6 @@ def test_components_count_with_their_sizes(problems) -> None:
         ),
         ("components: {memory: {scale: {min: 0}}}", "components.memory.scale.min: Kubernetes wakes nothing"),
         ("delivery: {strategy: blue-green}", "delivery.strategy: blue-green is done by ECS"),
-        ("data: {search: qdrant}", "data.search: Qdrant keeps its data on EFS"),
         (
             f"services: {{web: {{{WEB}, volume: {{kind: efs, path: /data}}}}}}",
             "services.web.volume: the driver that mounts EFS is none of the cluster's add-ons",

@@ -55,6 +55,14 @@ def test_without_nat_nothing_that_is_called_lies_on_the_internet(problems, text:
         assert told(problems, CLOSED + text).startswith(message)
 
 
+def test_a_store_of_vectors_that_aws_would_not_get_is_refused_where_there_is_a_region(problems) -> None:
+    assert problems("data: {search: qdrant}") == []
+    message = told(problems, "data: {search: qdrant}\nregion: us-east-1")
+    assert message.startswith("data.search: Slipway makes no Qdrant on AWS: write search: pgvector or opensearch")
+    [of_prod] = problems("data: {search: qdrant}\nenvironments: {prod: {region: us-east-1}}")
+    assert "data.search: Slipway makes no Qdrant on AWS" in of_prod
+
+
 def test_the_load_balancer_has_a_certificate_before_it_faces_the_internet(problems) -> None:
     message = told(problems, "edge: {api_gateway: false}")
     assert message.startswith("edge.domain: without api_gateway the load balancer faces the internet")

@@ -119,8 +119,6 @@ def _data(draw: st.DrawFn, compute: str, copies: bool) -> Data:
         "keys": {"rotate_every": draw(st.sampled_from(("1y", "90d"))), "per_tenant": draw(bools)},
     }
     searches = ["pgvector", "opensearch"]
-    if compute != "eks":
-        searches.append("qdrant")
     if _on_aurora(data) and data["objects"] is not None:
         searches.append("bedrock-kb")
     data["search"] = draw(st.sampled_from(searches))
@@ -204,7 +202,7 @@ def _needable(
     tables = data["dynamodb"]["tables"]
     stores += ["dynamodb", *tables] if tables else []
     stores += ["neptune"] if data["graph"] == "neptune" else []
-    stores += [data["search"]] if data["search"] in ("opensearch", "qdrant") else []
+    stores += [data["search"]] if data["search"] == "opensearch" else []
     return (*stores, *sorted(closure(components)), *dependencies, "models")
 
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from aws_cdk import Aws
 
 from slipway.infra.constructs.schedule import DatabaseCluster
 from slipway.infra.constructs.stores import Stores
 from slipway.infra.site import Site
+
+NO_WAY_IN: Final = "http://localhost"  # stands for the address of what no route leads to
 
 
 class Ground(Protocol):
@@ -88,13 +90,29 @@ class Databases(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handed:
-    """What the stacks before this one hand over."""
+    """What the stacks before this one hand over. `public_url` is where users reach the platform."""
 
     ground: Ground
     stores: Stores
     entrance: Entrance | None
+    public_url: str = NO_WAY_IN
     sign_in: SignIn | None = None
     databases: tuple[DatabaseCluster, ...] = ()
+
+
+class WayIn(Protocol):
+    """What stands before the load balancer."""
+
+    @property
+    def api_url(self) -> str:
+        """Where the platform answers."""
+
+
+def public_url_of(edge: WayIn | None, entrance: Entrance | None) -> str:
+    """Where users reach the platform: its domain, API Gateway's own name without one, else the load balancer."""
+    if edge is not None:
+        return edge.api_url
+    return NO_WAY_IN if entrance is None else f"http://{entrance.dns_name}"
 
 
 def rests(site: Site) -> bool:

@@ -90,7 +90,7 @@ class KubernetesStack(SiteStack):
         grounds = _Grounds(
             cluster=self.cluster,
             around=replace(
-                read.surroundings_of(site, handed.stores, _addresses_of(site, handed), flags),
+                read.surroundings_of(site, handed.stores, read.addresses_of(handed), flags),
                 discovery={
                     workload.name: f"{read.discovery_name(site, workload)}.{NAMESPACE}"
                     for workload in site.topology.workloads
@@ -441,16 +441,6 @@ class KubernetesStack(SiteStack):
         for addon in self._ready:
             applier.project.add_resource_dependency(addon)
         return applier
-
-
-def _addresses_of(site: Site, handed: Handed) -> read.Addresses:
-    sign_in, entrance, domain = handed.sign_in, handed.entrance, site.manifest.edge.domain
-    url = "http://localhost" if entrance is None else f"http://{entrance.dns_name}"
-    if domain is not None:
-        url = f"https://{domain.name}"
-    if sign_in is None or sign_in.issuer is None:
-        return read.Addresses(public_url=url)
-    return read.Addresses(public_url=url, issuer=sign_in.issuer, audiences=sign_in.audiences)
 
 
 def _edges_of(site: Site) -> tuple[Edge, ...]:

@@ -92,7 +92,7 @@ class PlatformStack(SiteStack):
         else:
             providers = cluster.provide((self._capacity.name,), self._capacity.name)
         self._metrics = self._metrics_group() if site.manifest.monitoring.tracing else None
-        self._around = read.surroundings_of(site, self._handed.stores, self._addresses(), self.flags)
+        self._around = read.surroundings_of(site, self._handed.stores, read.addresses_of(self._handed), self.flags)
         order = sorted((w for w in site.topology.workloads if w.routes), key=lambda w: (by_precision(w.routes), w.name))
         priorities = {workload.name: _first_priority(site) + index for index, workload in enumerate(order)}
         first = migrator(site.topology.workloads)
@@ -288,16 +288,6 @@ class PlatformStack(SiteStack):
             return None
         percent = self.site.manifest.monitoring.alarms.error_rate.basis_points / 100
         return RollbackProps(load_balancer=balancer, error_percent=percent)
-
-    def _addresses(self) -> read.Addresses:
-        sign_in, entrance, domain = self._handed.sign_in, self._handed.entrance, self.site.manifest.edge.domain
-        if domain is not None:
-            url = f"https://{host_of(self.site) or domain.name}"
-        else:
-            url = "http://localhost" if entrance is None else f"http://{entrance.dns_name}"
-        if sign_in is None or sign_in.issuer is None:
-            return read.Addresses(public_url=url)
-        return read.Addresses(public_url=url, issuer=sign_in.issuer, audiences=sign_in.audiences)
 
     def _flags(self) -> FeatureFlags:
         site = self.site

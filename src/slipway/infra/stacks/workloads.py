@@ -21,6 +21,7 @@ from slipway.infra.constructs.schedule import cron
 from slipway.infra.constructs.stores import Stores
 from slipway.infra.constructs.task import Folder, Image, Probe
 from slipway.infra.site import Site
+from slipway.infra.stacks.handed import Handed
 from slipway.infra.topology import Workload
 from slipway.manifest.schema import Manifest
 from slipway.manifest.sections.components import Scale
@@ -197,6 +198,14 @@ class Addresses:
     public_url: str
     issuer: str | None = None
     audiences: tuple[str, ...] = ()
+
+
+def addresses_of(handed: Handed) -> Addresses:
+    """Where the platform is reached, as the stacks before it made the way there."""
+    sign_in = handed.sign_in
+    if sign_in is None or sign_in.issuer is None:
+        return Addresses(public_url=handed.public_url)
+    return Addresses(public_url=handed.public_url, issuer=sign_in.issuer, audiences=sign_in.audiences)
 
 
 def surroundings_of(site: Site, stores: Stores, addresses: Addresses, flags: FeatureFlags | None) -> Surroundings:

@@ -142,11 +142,6 @@ def kubernetes(manifest: Manifest) -> Iterator[Finding]:
                 "the driver that mounts EFS is none of the cluster's add-ons: keep the data in a store, or write "
                 "compute: fargate",
             )
-    if manifest.data.search == "qdrant":
-        yield Finding(
-            ("data", "search"),
-            "Qdrant keeps its data on EFS, whose driver is none of the cluster's add-ons: write pgvector or opensearch",
-        )
     for task in tasks(manifest):
         if task.scale.min == 0 and task.scale.max > 1:
             yield Finding(

@@ -38,6 +38,17 @@ def met(manifest: Manifest) -> Iterator[Finding]:
                 yield Finding(("services", name, "needs", index), _unmet(name, wanted, parts))
 
 
+def made(manifest: Manifest) -> Iterator[Finding]:
+    """On AWS, the store of vectors is one that Slipway makes there."""
+    if manifest.region is not None and manifest.data.search == "qdrant":
+        yield Finding(
+            ("data", "search"),
+            "Slipway makes no Qdrant on AWS: write search: pgvector or opensearch here, or run one of your own under "
+            "services (image: qdrant/qdrant@sha256:…, port: 6333, volume: {kind: efs, path: /qdrant/storage}) and let "
+            "other services need it",
+        )
+
+
 def circular(manifest: Manifest) -> Iterator[Finding]:
     """Services do not need each other in a circle: none of them could start first."""
     circle = find_circle({name: service.needs for name, service in manifest.services.items()})

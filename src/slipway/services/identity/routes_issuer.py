@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -47,7 +47,8 @@ def _discovery(routes: Routes, issuer: Issuer) -> None:
 
 
 def _authorization(routes: Routes, issuer: Issuer, url: str) -> None:
-    secure = url.startswith("https:")
+    # `url` has a path where something in front of the platform takes one away, as API Gateway does with its stage.
+    secure, cookie_path = url.startswith("https:"), f"{urlsplit(url).path.rstrip('/')}/oauth2"
 
     @routes.add("GET", "/oauth2/authorize", access=Open("shows the login form"), responses=_html(302))
     async def authorize(request: Request) -> Response:
@@ -65,7 +66,7 @@ def _authorization(routes: Routes, issuer: Issuer, url: str) -> None:
         page = login_page(f"{url}/oauth2/authorize", issuer.form_of(asked, browser), client.name)
         answer = HTMLResponse(page, headers=page_headers(redirect_uri))
         answer.set_cookie(
-            _COOKIE, browser, max_age=600, path="/oauth2", httponly=True, samesite="strict", secure=secure
+            _COOKIE, browser, max_age=600, path=cookie_path, httponly=True, samesite="strict", secure=secure
         )
         return answer
 
@@ -96,7 +97,7 @@ def _authorization(routes: Routes, issuer: Issuer, url: str) -> None:
         except Refused as refused:
             return _refusal(refused)
         answer = RedirectResponse(location, 303, headers={**_NO_STORE, "referrer-policy": "no-referrer"})
-        answer.delete_cookie(_COOKIE, path="/oauth2", httponly=True, samesite="strict", secure=secure)
+        answer.delete_cookie(_COOKIE, path=cookie_path, httponly=True, samesite="strict", secure=secure)
         return answer
 
 
