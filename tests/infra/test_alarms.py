@@ -34,7 +34,6 @@ WATCHED = Watched(
     graph="graph",
     file_systems={"qdrant": "fs-1"},
     functions={"failover": "failover"},
-    state_machines={"ingestion": "arn"},
     log_domain="logs",
     log_disk_mib=20_480,
     backups=True,

@@ -44,7 +44,6 @@ class Watched:
     graph: str | None = None
     file_systems: Mapping[str, str] = field(default_factory=dict)
     functions: Mapping[str, str] = field(default_factory=dict)
-    state_machines: Mapping[str, str] = field(default_factory=dict)
     log_domain: str | None = None
     log_disk_mib: int = 0
     backups: bool = False
@@ -162,9 +161,6 @@ def _services(watched: Watched, limits: Alarms) -> Iterator[AlarmSpec]:
     for name, function in watched.functions.items():
         errors = _count("AWS/Lambda", "Errors", FunctionName=function)
         yield _one(f"function-{name}", "warning", f"the function {name} fails", 0, errors, periods=1)
-    for name, machine in watched.state_machines.items():
-        failed = _count("AWS/States", "ExecutionsFailed", StateMachineArn=machine)
-        yield _one(f"workflow-{name}", "warning", f"the workflow {name} fails", 0, failed, periods=1)
     if watched.instances is not None:
         instances = {"AutoScalingGroupName": watched.instances}
         cpu = Metric(namespace="AWS/EC2", name="CPUUtilization", dimensions=instances)

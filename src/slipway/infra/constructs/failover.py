@@ -14,6 +14,7 @@ from constructs import Construct
 
 from slipway.infra.constructs.grants import Statement
 from slipway.infra.constructs.roles import role
+from slipway.infra.constructs.state_machine import record_rights
 
 METRIC: Final = "Reachable"
 PROBED_EVERY_MINUTES: Final = 1
@@ -248,37 +249,11 @@ def _tell(props: FailoverProps, what: str) -> State:
 
 
 def _rights(props: FailoverProps) -> tuple[Statement, ...]:
-    by_account = "Step Functions has no resources for these that a policy could name."
     return (
         Statement("Steps", ("lambda:InvokeFunction",), (props.function_arn,)),
         Statement("Tell", ("sns:Publish",), (props.topic_arn,)),
         Statement("TellEncrypted", ("kms:Decrypt", "kms:GenerateDataKey"), (props.topic_key_arn,)),
-        Statement(
-            "Log",
-            (
-                "logs:CreateLogDelivery",
-                "logs:DeleteLogDelivery",
-                "logs:DescribeLogGroups",
-                "logs:DescribeResourcePolicies",
-                "logs:GetLogDelivery",
-                "logs:ListLogDeliveries",
-                "logs:PutResourcePolicy",
-                "logs:UpdateLogDelivery",
-            ),
-            ("*",),
-            reason=by_account,
-        ),
-        Statement(
-            "Trace",
-            (
-                "xray:GetSamplingRules",
-                "xray:GetSamplingTargets",
-                "xray:PutTelemetryRecords",
-                "xray:PutTraceSegments",
-            ),
-            ("*",),
-            reason=by_account,
-        ),
+        *record_rights(tracing=True),
     )
 
 
