@@ -5,7 +5,7 @@ LOCKED := --quiet --require-hashes --no-deps --disable-pip-version-check
 RUNTIME := .venv/.runtime
 DEVELOPMENT := .venv/.development
 
-.PHONY: up setup test check bench bench-gateway bench-retrieval bench-startup requirements lock clean
+.PHONY: up setup test check style types documents bench bench-gateway bench-retrieval bench-startup requirements lock clean
 
 up: $(RUNTIME)  ## Run the platform; ARGS="--port 8800" passes options on
 	@$(BIN)/slipway up $(ARGS)
@@ -15,12 +15,18 @@ setup: $(DEVELOPMENT)  ## Install everything for working on Slipway
 test: $(DEVELOPMENT)  ## Run the tests; ARGS="-n 0" runs them one by one
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
-check: $(DEVELOPMENT)  ## Style, types, layers, dependencies, documents
+check: style types documents  ## Style, types, layers, dependencies, documents; side by side with `make -j`
+
+style: $(DEVELOPMENT)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/deptry src
+
+types: $(DEVELOPMENT)
+	$(BIN)/mypy
+
+documents: $(DEVELOPMENT)
 	$(BIN)/python -m pytest tests/fitness -m documents $(ARGS)
 
 bench: $(DEVELOPMENT)  ## Every benchmark; ARGS="--quick" for the short ones

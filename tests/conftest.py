@@ -19,12 +19,15 @@ from tests.platforms import platform as start_platform
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Workers side by side each have temporary files of their own: some tests look at all that is there."""
+    """A cache for this run alone. Workers side by side have temporary files of their own: some look at all that is there."""
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         folder = Path(tempfile.mkdtemp(prefix=f"{worker}-"))
         folder.chmod(0o755)  # PostgreSQL runs as another user when the tests run as root
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
         session.config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    cache = tempfile.mkdtemp(prefix="slipway-cache-")
+    os.environ["XDG_CACHE_HOME"] = cache
+    session.config.add_cleanup(lambda: shutil.rmtree(cache, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

@@ -102,13 +102,22 @@ def lay_out(dockerfile: Path, base: Path, folder: Path) -> Image:
             assert _replaced(step.rest, arguments).startswith("python:"), "the base here stands for python:slim alone"
             root = folder / name
             root.parent.mkdir(parents=True, exist_ok=True)
-            subprocess.run(["cp", "--archive", "--one-file-system", base, root], check=True, timeout=120)
+            _start_from(base, root)
             image = stages[name] = Image(root, {"PATH": _PATH})
         else:
             assert image is not None, "FROM comes first"
             _apply(step, image, stages, context, ignored)
     assert image is not None
     return image
+
+
+def _start_from(base: Path, root: Path) -> None:
+    """The base as a new root: by hard links, but copies of what steps write into in place, as into logs and /etc."""
+    copy = ["cp", "--archive", "--one-file-system"]
+    subprocess.run([*copy, "--link", base, root], check=True, timeout=120)
+    for name in ("etc", "var"):
+        shutil.rmtree(root / name)
+        subprocess.run([*copy, base / name, root], check=True, timeout=120)
 
 
 def _apply(step: Step, image: Image, stages: Mapping[str, Image], context: Path, ignored: Sequence[str]) -> None:

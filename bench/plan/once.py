@@ -7,20 +7,21 @@ BEGAN = time.perf_counter()
 import json  # noqa: E402
 import resource  # noqa: E402
 import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 from slipway.manifest.blueprints import blueprint_text  # noqa: E402
 from slipway.manifest.loading import parse  # noqa: E402
 
 
 def main() -> None:
-    """Plans the blueprint and environment of the command line."""
-    blueprint, environment = sys.argv[1:]
+    """Plans the blueprint and environment of the command line, with a folder as cache."""
+    blueprint, environment, cache = sys.argv[1:]
     manifest = parse(blueprint_text(blueprint)).loaded(environment).manifest
     ended = {"manifest": since()}
     from slipway.operations.plan import plan
 
     ended["imports"] = since()
-    made = plan(manifest, environment, watch=lambda phase: ended.update({phase: since()}))
+    made = plan(manifest, environment, cache=Path(cache), watch=lambda phase: ended.update({phase: since()}))
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     figures = {
         "ended": ended,

@@ -1,6 +1,8 @@
 """The gates over a synthesis: what cdk-nag and cfn-lint say becomes findings, and which reasons accept them."""
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from aws_cdk import aws_s3 as s3
 
 from slipway.infra.app import Assembly, Synthesis, new_app, template_of
 from slipway.infra.checks import check, lint, nag, refused
+from slipway.infra.lint_cache import LintCache, Match
 from slipway.infra.linting import helpers, lint_all, lint_one
 from slipway.infra.reasons import accept
 from slipway.infra.stacks.stack import SiteStack
@@ -117,3 +120,54 @@ def test_a_reason_accepts_a_rule_of_cfn_lint_too():
     odd = {"Type": "AWS::No::Type", "Metadata": {"slipway:reasons": {"E3006": "new since"}}}
     [finding] = lint(assembled(Odd=odd))
     assert (finding.rule, finding.accepted, finding.refused) == ("E3006", "new since", False)
+
+
+FAULTY = json.dumps({"Resources": {"A": {"Type": "AWS::No::Type"}}})
+
+
+def test_a_template_is_linted_once_and_remembered_by_its_text_and_region(tmp_path: Path):
+    cache = LintCache(tmp_path / "cache")
+    first = lint_all([("first", FAULTY, "us-east-1")], cache=cache)["first"]
+    assert first[0].rule == "E3006"
+    assert cache.recalled(FAULTY, "us-east-1") == first
+    assert cache.recalled(FAULTY, "us-west-2") is None
+    assert cache.recalled(FAULTY + " ", "us-east-1") is None
+
+    told = (Match("E0001", "told", ("Resources", "A")),)
+    cache.keep(FAULTY, "us-east-1", told)
+    found = lint_all([("again", FAULTY, "us-east-1"), ("elsewhere", FAULTY, "us-west-2")], cache=cache)
+    assert found["again"] == told
+    assert found["elsewhere"][0].rule == "E3006"
+
+
+def test_another_version_of_cfn_lint_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cache = LintCache(tmp_path)
+    cache.keep(FAULTY, "us-east-1", ())
+    monkeypatch.setattr("slipway.infra.lint_cache.version", lambda _: "99")
+    assert cache.recalled(FAULTY, "us-east-1") is None
+
+
+@pytest.mark.parametrize("broken", ["", "[", "{}", '[{"rule": 1}]', "[1]", "\udcff"])
+def test_what_cannot_be_read_is_found_out_again(tmp_path: Path, broken: str):
+    cache = LintCache(tmp_path)
+    found = lint_all([("first", FAULTY, "us-east-1")], cache=cache)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(broken.encode("utf-8", "surrogateescape"))
+    assert lint_all([("first", FAULTY, "us-east-1")], cache=cache) == found
+
+
+def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path):
+    (tmp_path / "file").touch()
+    cache = LintCache(tmp_path / "file" / "cache")
+    assert lint_all([("first", FAULTY, "us-east-1")], cache=cache)["first"]
+
+
+def test_of_more_than_a_thousand_answers_the_oldest_go(tmp_path: Path):
+    cache = LintCache(tmp_path)
+    for number in range(1003):
+        path = tmp_path / f"{number}.json"
+        path.touch()
+        os.utime(path, (number, number))
+    cache.prune()
+    left = sorted(int(path.stem) for path in tmp_path.iterdir())
+    assert left == list(range(3, 1003))

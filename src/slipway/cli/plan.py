@@ -69,9 +69,10 @@ def _planned(
     allowed: list[str] | None,
 ) -> "Plan":
     from slipway.operations.plan import plan as made_by
+    from slipway.runtime.settings import cache_folder
 
     compared = _comparison(against, offline, file, environment, inputs)
-    return made_by(manifest, environment, inputs, compared, allow_data_loss=allowed or ())
+    return made_by(manifest, environment, inputs, compared, allow_data_loss=allowed or (), cache=cache_folder())
 
 
 def _comparison(against: str | None, offline: bool, file: Path, environment: str, inputs: "Inputs") -> "Comparison":

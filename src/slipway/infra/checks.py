@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from slipway.infra.app import Assembly, StackTemplate, Synthesis
 from slipway.infra.findings import Finding
+from slipway.infra.lint_cache import LintCache
 from slipway.infra.linting import Helper, lint_all
 from slipway.infra.policies import policies
 from slipway.infra.reasons import reasons_of
@@ -24,18 +25,18 @@ _IS: Final = " is "
 _SEVERITIES: Final[Mapping[str, Any]] = {"E": "error", "W": "warning"}
 
 
-def check(synthesis: Synthesis, by: tuple[Helper, ...] = ()) -> tuple[Finding, ...]:
-    """All findings, sorted; those with a reason are among them. `by` are helpers of `linting`."""
+def check(synthesis: Synthesis, by: tuple[Helper, ...] = (), cache: LintCache | None = None) -> tuple[Finding, ...]:
+    """All findings, sorted; those with a reason are among them. `by` are helpers of `linting`, `cache` its memory."""
     with ThreadPoolExecutor(max_workers=1) as side:  # nag waits for node while cfn-lint computes here
         nagged = side.submit(lambda: tuple(nag(synthesis)))
-        linted = frozenset(lint(synthesis.assembly, by))
+        linted = frozenset(lint(synthesis.assembly, by, cache))
         ours = (finding for finding in policies(synthesis.assembly) if not _told(finding, linted))
         return tuple(sorted({*linted, *ours, *nagged.result()}))
 
 
-def lint(assembly: Assembly, by: tuple[Helper, ...] = ()) -> Iterator[Finding]:
+def lint(assembly: Assembly, by: tuple[Helper, ...] = (), cache: LintCache | None = None) -> Iterator[Finding]:
     """What cfn-lint says, errors and warnings."""
-    matches = lint_all(((stack.part, stack.text, stack.region) for stack in assembly.stacks), by)
+    matches = lint_all(((stack.part, stack.text, stack.region) for stack in assembly.stacks), by, cache)
     for stack in assembly.stacks:
         for match in matches[stack.part]:
             name = match.path[1] if len(match.path) > 1 and match.path[0] == "Resources" else ""

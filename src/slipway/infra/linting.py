@@ -2,7 +2,8 @@
 
 It takes some 20 ms of computing for each resource and Python computes on one core, so helpers of this module run beside
 the process that asks: they load cfn-lint while CDK synthesizes, then take templates from the same queue. The largest
-template goes first. `python -m slipway.infra.linting` is such a helper: a request a line in, an answer a line out.
+template goes first. `python -m slipway.infra.linting` is such a helper: a request a line in, an answer a line out. What
+a `LintCache` remembers is not asked again.
 """
 
 import gc
@@ -18,17 +19,10 @@ from functools import cache
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
+from slipway.infra.lint_cache import LintCache, Match, decoded, encoded
+
 _WANTED: Final = frozenset("EW")
 _HELPERS: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """One match of a rule of cfn-lint: where in the template, and what it says."""
-
-    rule: str
-    message: str
-    path: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +37,7 @@ class Helper:
             raise ValueError("the helper has no pipes")
         self.process.stdin.write(json.dumps({"text": text, "region": region}) + "\n")
         self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        return tuple(Match(each["rule"], each["message"], tuple(each["path"])) for each in answer)
+        return decoded(self.process.stdout.readline())
 
 
 @contextmanager
@@ -68,12 +61,20 @@ def _helper() -> Iterator[Helper]:
         process.communicate()
 
 
-def lint_all(templates: Iterable[tuple[str, str, str]], by: tuple[Helper, ...] = ()) -> dict[str, tuple[Match, ...]]:
+def lint_all(
+    templates: Iterable[tuple[str, str, str]], by: tuple[Helper, ...] = (), cache: LintCache | None = None
+) -> dict[str, tuple[Match, ...]]:
     """Matches by name, of (name, text, region) each. What a helper that died had taken is linted here."""
     waiting: SimpleQueue[tuple[str, str, str]] = SimpleQueue()
-    for template in sorted(templates, key=lambda each: (-len(each[1]), each[0])):
-        waiting.put(template)
     found: dict[str, tuple[Match, ...]] = {}
+    for name, text, region in sorted(templates, key=lambda each: (-len(each[1]), each[0])):
+        recalled = None if cache is None else cache.recalled(text, region)
+        if recalled is None:
+            waiting.put((name, text, region))
+        else:
+            found[name] = recalled
+    if waiting.empty():
+        return found
 
     def work(helper: Helper | None) -> None:
         while True:
@@ -82,10 +83,14 @@ def lint_all(templates: Iterable[tuple[str, str, str]], by: tuple[Helper, ...] =
             except Empty:
                 return
             found[name] = _linted(helper, text, region)
+            if cache is not None:
+                cache.keep(text, region, found[name])
 
     with ThreadPoolExecutor(max_workers=len(by) + 1) as threads:
         for done in [threads.submit(work, each) for each in (*by, None)]:
             done.result()
+    if cache is not None:
+        cache.prune()
     return found
 
 
@@ -126,8 +131,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         matches = lint_one(request["text"], request["region"])
-        answer = [{"rule": match.rule, "message": match.message, "path": match.path} for match in matches]
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(encoded(matches) + "\n")
         sys.stdout.flush()
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from slipway.base.money import format_usd
@@ -18,6 +19,7 @@ from slipway.infra.app import Assembly, synthesize_tree
 from slipway.infra.checks import check, refused
 from slipway.infra.findings import Finding
 from slipway.infra.inputs import Inputs
+from slipway.infra.lint_cache import LintCache
 from slipway.infra.linting import helpers
 from slipway.manifest.schema import Manifest
 from slipway.manifest.sections.placement import Schedule
@@ -116,18 +118,21 @@ def plan(
     against: Comparison | None = None,
     *,
     allow_data_loss: Collection[str] = (),
+    cache: Path | None = None,
     watch: Watch = lambda _: None,
 ) -> Plan:
-    """The plan of one environment. `watch` is told the name of each phase that ends.
+    """The plan of one environment. `cache` is a folder for what need not be found out twice, `watch` is told the name
+    of each phase that ends.
 
     Raises Misconfigured or InvalidRequest as synthesis does, and Unavailable when the deployed stacks cannot be read.
     """
     compared = against or Comparison()
+    remembered = None if cache is None else LintCache(cache / "cfn-lint")
     with helpers() as linters:  # they load while this process synthesizes
         synthesis = synthesize_tree(manifest, environment, inputs)
         watch("synthesis")
         with ThreadPoolExecutor(max_workers=1) as side:
-            findings = side.submit(check, synthesis, linters)
+            findings = side.submit(check, synthesis, linters, remembered)
             draft = drafted(synthesis.assembly, compared)
             watch("changes and costs")
             found = findings.result()

@@ -166,3 +166,12 @@ def client_settings(environ: Mapping[str, str] | None = None) -> tuple[str | Non
 def secret_from_environment(variable: str, environ: Mapping[str, str] | None = None) -> str | None:
     """A secret that the manifest names by its variable, such as a provider's key."""
     return (os.environ if environ is None else environ).get(variable) or None
+
+
+def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the command line keeps what it can find out again: `slipway` in `XDG_CACHE_HOME`, which is `~/.cache`.
+
+    Source: the XDG Base Directory Specification, by which a relative path there counts as none.
+    """
+    chosen = Path((os.environ if environ is None else environ).get("XDG_CACHE_HOME", ""))
+    return (chosen if chosen.is_absolute() else Path.home() / ".cache") / "slipway"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from slipway.base.errors import Misconfigured
-from slipway.runtime.settings import Settings, client_settings, secret_from_environment
+from slipway.runtime.settings import Settings, cache_folder, client_settings, secret_from_environment
 
 
 def test_variables_then_the_command_line_on_top():
@@ -70,3 +70,9 @@ def test_redis_by_its_url_or_by_its_parts():
     assert Settings.from_environment(environ=parts).redis_address() == "rediss://:a%2Fb@cache.example:6379"
     assert Settings.from_environment(environ={"SLIPWAY_REDIS_URL": "redis://x"}).redis_address() == "redis://x"
     assert Settings().redis_address() is None
+
+
+@pytest.mark.parametrize("chosen", [{}, {"XDG_CACHE_HOME": ""}, {"XDG_CACHE_HOME": "relative"}])
+def test_what_can_be_found_out_again_is_kept_in_the_users_cache(chosen: dict[str, str]):
+    assert cache_folder(chosen) == Path.home() / ".cache" / "slipway"
+    assert cache_folder({"XDG_CACHE_HOME": "/elsewhere"}) == Path("/elsewhere/slipway")
