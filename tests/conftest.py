@@ -19,7 +19,7 @@ from tests.platforms import platform as start_platform
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """A cache for this run alone. Workers side by side have temporary files of their own: some look at all that is there."""
+    """A cache for this run alone; workers also have temporary files of their own: some tests look at all there are."""
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         folder = Path(tempfile.mkdtemp(prefix=f"{worker}-"))
         folder.chmod(0o755)  # PostgreSQL runs as another user when the tests run as root
