@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from slipway.infra.app import synthesize
 from slipway.infra.inputs import Inputs
 from slipway.infra.site import Site, site_of
 from tests.infra.platform_stacks import ENTRANCE, of_workload, platform, site_for, stack_of, variables
 from tests.infra.platform_stacks import container as container_of
-from tests.infra.synthesis import INPUTS, assembly, manifest_of, of_type, only
+from tests.infra.synthesis import INPUTS, PREVIEW_INPUTS, assembly, manifest_of, of_type, only
 
 RULE = "AWS::ElasticLoadBalancingV2::ListenerRule"
 
@@ -49,6 +50,23 @@ def test_rules_of_previews_come_before_their_hosts_and_never_meet():
     assert len(set(priorities)) == 3
     assert max(priorities) < owner <= 50_000
     assert all(abs(one - other) >= 45 for one in priorities for other in priorities if one != other)
+
+
+@pytest.mark.requirement("DLV-03", "T")
+@pytest.mark.parametrize("domain", [True, False])
+def test_behind_api_gateway_a_preview_is_asked_for_by_the_name_that_its_rules_have(domain: bool):
+    """Its API and its rules stand in different stacks, and what one asks for the other has to answer."""
+    changes: dict[str, Any] = {"template": True, "ttl": "7d", "share": "dev", "recovery": {"failover": False}}
+    changes |= {} if domain else {"edge": {"domain": None}}
+    made = synthesize(manifest_of("rag-assistant", "prod", changes), "preview", PREVIEW_INPUTS)
+    name = "pr-123.assistant.example.com" if domain else "rag-assistant-preview-123.internal"
+    rules = of_type(made.stack("platform").resources(), RULE)
+    assert {host for each in rules for host in hosts(each["Properties"])} == {name}
+    methods = of_type(made.stack("edge").resources(), "AWS::ApiGateway::Method")
+    asked = [each["Properties"]["Integration"].get("Uri", "") for each in methods]
+    scheme = "https" if domain else "http"
+    assert {uri.split("/")[2] for uri in asked if uri} == {name}
+    assert {uri.split(":")[0] for uri in asked if uri} == {scheme}
 
 
 @pytest.mark.requirement("DLV-03", "T")

@@ -17,7 +17,7 @@ from slipway.manifest import complaints
 from slipway.manifest.environments import DEFAULT, Merged, Origin, merge
 from slipway.manifest.fields import nearest
 from slipway.manifest.problems import Finding, ManifestProblems, Path, Problem, path_text
-from slipway.manifest.rules import rulebook
+from slipway.manifest.rules import rulebook, sharing
 from slipway.manifest.schema import ENVIRONMENT_ONLY_KEYS, FIXED_KEYS, Manifest
 from slipway.manifest.sections.section import NAME_PATTERN
 from slipway.manifest.source import SIZE_MAX_BYTES, Node, Unreadable, read
@@ -61,6 +61,9 @@ class Document:
         merged = merge(self.base, override, environment)
         manifest, findings = _checked(merged)
         findings += _placed(merged, environment, self.environments)
+        if manifest is not None and not findings and manifest.share is not None:
+            host = _checked(merge(self.base, self.environments[manifest.share], manifest.share))[0]
+            findings += sharing.fits(manifest, host, manifest.share) if host is not None else ()
         found += [_located(finding, merged) for finding in findings]
         if found or manifest is None:
             raise ManifestProblems(self.file, tuple(sorted(set(found))))
@@ -215,7 +218,7 @@ def _validated(data: Any) -> Manifest:
 
 
 def _placed(merged: Merged, environment: str | None, known: Mapping[str, Node]) -> list[Finding]:
-    """A template shares a lasting environment in its region, and says when what is made of it ends."""
+    """A template shares a lasting environment, alone, and says when what is made of it ends."""
     if environment is None:
         return []
     shared, template = merged.data.get("share"), merged.data.get("template") is True
@@ -241,12 +244,30 @@ def _shared(merged: Merged, shared: str, environment: str, known: Mapping[str, N
         return []
     if "template" in other and other["template"].value is True:
         return [Finding(("share",), f"`{shared}` is a template, which does not stay: name a lasting environment")]
-    own, region = merged.data.get("region"), other["region"].value if "region" in other else None
-    if own is not None and region is not None and own != region:
+    if merged.data.get("template") is not True:
         return [
-            Finding(("region",), f"`{shared}` lies in {region}, and a network is shared in its own region: write that")
+            Finding(
+                ("share",),
+                "rules of two lasting environments on one listener would meet: write template: true and ttl for "
+                "previews, which have a host name each, or leave share out, for a network of its own",
+            )
+        ]
+    others = [name for name, node in known.items() if name != environment and _value(node, "share") == shared]
+    if others:
+        return [
+            Finding(
+                ("share",),
+                f"`{others[0]}` shares `{shared}` as well, and a pull request would have the same host name and rules "
+                "in both: share another environment",
+            )
         ]
     return []
+
+
+def _value(node: Node, key: str) -> Any:
+    """What a mapping says under a key; None for nothing."""
+    child = node.value.get(key) if isinstance(node.value, dict) else None
+    return None if child is None else child.value
 
 
 def _located(finding: Finding, merged: Merged) -> Problem:

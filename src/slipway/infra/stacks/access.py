@@ -18,6 +18,7 @@ from slipway.infra.constructs.user_pool import TokenTimes, UserPool, UserPoolPro
 from slipway.infra.site import Site
 from slipway.infra.stacks.edge_global import EdgeGlobalStack
 from slipway.infra.stacks.functions import Ground, place_of
+from slipway.infra.stacks.platform import host_of
 from slipway.infra.stacks.stack import SiteStack
 from slipway.manifest.sections.identity import UserPool as UserPoolSection
 
@@ -97,9 +98,10 @@ class AccessStack(SiteStack):
         domain = self.site.manifest.edge.domain
         if domain is None or not _makes_certificate(self.site):
             return None if domain is None else domain.certificate
-        # Previews answer below the name, at this environment's load balancer.
-        below = (f"*.{domain.name}",)
-        return Certificate(self, "Certificate", name=domain.name, zone_id=domain.zone_id, others=below).arn
+        # Previews answer below the name, at this environment's load balancer; an API of their own shows its own.
+        preview = host_of(self.site)
+        below = (f"*.{domain.name}",) if preview is None else ()
+        return Certificate(self, "Certificate", name=preview or domain.name, zone_id=domain.zone_id, others=below).arn
 
     def _sign_in(self, section: UserPoolSection, foundation: Ground, console: str | None) -> UserPool:
         site = self.site
@@ -154,6 +156,7 @@ class AccessStack(SiteStack):
 
 
 def _makes_certificate(site: Site) -> bool:
-    """Whether the domain needs one: who shares a load balancer has that one's."""
-    domain = site.manifest.edge.domain
-    return domain is not None and domain.certificate is None and site.manifest.share is None
+    """Whether the domain needs one: who shares a load balancer has that one's, unless API Gateway stands before it."""
+    edge = site.manifest.edge
+    shown_here = site.manifest.share is None or edge.api_gateway
+    return edge.domain is not None and edge.domain.certificate is None and shown_here

@@ -100,8 +100,10 @@ class EdgeStack(SiteStack):
             security_group_ids=(foundation.security_group(VPC_LINK),),
         )
         pool = self._access.user_pool
-        # With a domain the load balancer's certificate is the domain's, and the link checks it by the URL's name.
-        url = f"https://{edge.domain.name}" if edge.domain else f"http://{self._front_door.dns_name}"
+        # With a domain the load balancer's certificate is the domain's, and the link checks it by the URL's name. That
+        # name is also the host that a preview's rules on a shared listener ask for.
+        scheme, name = ("https", edge.domain.name) if edge.domain else ("http", self._front_door.dns_name)
+        url = f"{scheme}://{host_of(site) or name}"
         api = RestApi(
             self,
             "Api",

@@ -27,9 +27,9 @@ from slipway.infra.stacks.handed import Handed, rests
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.stacks.store_props import bounded
 from slipway.infra.topology import Workload
+from slipway.manifest.rules.sharing import RULES_EACH
 
 _SHARED_RULES: Final = 100  # rules of those who share a listener come first: they ask for a host name as well
-_RULES_EACH: Final = 45
 _SHARERS: Final = 1000  # numbers of pull requests, from where they begin anew
 _OWN_RULES: Final = 46_000  # ELB has priorities up to 50,000
 _GIB: Final = 2**30
@@ -352,13 +352,18 @@ def _first_priority(site: Site) -> int:
     """The number of the first rule of a site: apart from those of others on the same listener, and before its owner's,
     which ask for no host name."""
     number = site.inputs.pull_request
-    return _OWN_RULES if number is None else _SHARED_RULES + number % _SHARERS * _RULES_EACH
+    return _OWN_RULES if number is None else _SHARED_RULES + number % _SHARERS * RULES_EACH
 
 
 def host_of(site: Site) -> str | None:
-    """The host name that requests of a preview are for; None where the whole load balancer is the site's own."""
+    """The host name that requests of a preview are for; None where the whole load balancer is the site's own.
+
+    Without a domain only the preview's API Gateway asks, which takes the name from its integration's address.
+    """
     number, domain = site.inputs.pull_request, site.manifest.edge.domain
-    return None if number is None or domain is None else f"pr-{number}.{domain.name}"
+    if number is None:
+        return None
+    return f"{site.names.prefix}.internal" if domain is None else f"pr-{number}.{domain.name}"
 
 
 def _arn_of(group: aws_logs.CfnLogGroup) -> str:
