@@ -4,8 +4,9 @@ BIN := .venv/bin
 LOCKED := --quiet --require-hashes --no-deps --disable-pip-version-check
 RUNTIME := .venv/.runtime
 DEVELOPMENT := .venv/.development
+REFERENCES := rag-assistant microservices agent-gateways mcp-hybrid preview-fargate
 
-.PHONY: up setup test check style types documents bench bench-gateway bench-retrieval bench-startup requirements lock clean
+.PHONY: up setup test check style types documents bench bench-gateway bench-retrieval bench-startup reference requirements lock clean
 
 up: $(RUNTIME)  ## Run the platform; ARGS="--port 8800" passes options on
 	@$(BIN)/slipway up $(ARGS)
@@ -43,6 +44,9 @@ bench-retrieval: $(DEVELOPMENT)
 
 bench-startup: $(DEVELOPMENT)
 	$(BIN)/python -m bench.startup $(ARGS)
+
+reference: $(DEVELOPMENT)  ## docs/reference anew: a page and a picture of each blueprint
+	$(BIN)/slipway reference --output docs/reference $(foreach name,$(REFERENCES),--manifest src/slipway/manifest/blueprints/$(name).yaml)
 
 requirements: $(DEVELOPMENT)  ## Every requirement with the tests that prove it
 	$(BIN)/python -m tests.requirements

@@ -9,7 +9,22 @@ import typer
 
 from slipway import __version__
 from slipway.base.errors import SlipwayError
-from slipway.cli import ask, check, documents, init, keys, migrate, plan, plans, schema, search, serve, status, usage
+from slipway.cli import (
+    ask,
+    check,
+    documents,
+    init,
+    keys,
+    migrate,
+    plan,
+    plans,
+    reference,
+    schema,
+    search,
+    serve,
+    status,
+    usage,
+)
 
 app = typer.Typer(
     name="slipway",
@@ -42,6 +57,7 @@ app.command("check")(check.check)
 app.command("schema")(schema.schema)
 app.command("init")(init.init)
 app.command("plan")(plan.plan)
+app.command("reference")(reference.reference)
 app.command("ask")(ask.ask)
 app.command("search")(search.search)
 app.add_typer(documents.app, name="documents")
