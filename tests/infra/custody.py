@@ -14,6 +14,7 @@ _HOLDS: Final = frozenset(
         "AWS::Backup::BackupVault", "AWS::Cognito::UserPool", "AWS::DynamoDB::GlobalTable", "AWS::DynamoDB::Table",
         "AWS::EFS::FileSystem", "AWS::KMS::Key", "AWS::Neptune::DBCluster", "AWS::OpenSearchServerless::Collection",
         "AWS::OpenSearchService::Domain", "AWS::RDS::DBCluster", "AWS::RDS::GlobalCluster", "AWS::S3::Bucket",
+        "AWS::S3Vectors::Index", "AWS::S3Vectors::VectorBucket",
     }
 )  # fmt: skip
 _LEFT: Final = frozenset({"Retain", "RetainExceptOnCreate", "Snapshot"})

@@ -125,7 +125,7 @@ class Declared:
         manifest = self._manifest
         if manifest.compute != "ec2" or manifest.monitoring.tracing:
             return True
-        at_aws = {"objects", "dynamodb", *manifest.data.dynamodb.tables}
+        at_aws = {"objects", "dynamodb", "knowledge-base", *manifest.data.dynamodb.tables}
         bedrock = any(model.provider == "bedrock" for model in manifest.models.available.values())
         issuers = manifest.identity.user_pool is not None or bool(manifest.identity.issuers)
         return (
@@ -158,6 +158,8 @@ class Declared:
                 yield from (Right(f"neptune-db:{action}", "neptune-db:<neptune>/*") for action in _GRAPH)
             elif need == "opensearch":
                 yield Right("aoss:APIAccessAll", "<opensearch>")
+            elif need == "knowledge-base":
+                yield Right("bedrock:Retrieve", "<knowledge-base>")
             elif need == "models":
                 yield from self._model_rights()
 
@@ -277,6 +279,7 @@ class Declared:
             "neptune": data.graph == "neptune",
             "opensearch": data.search == "opensearch",
             "qdrant": data.search == "qdrant",
+            "knowledge-base": self._manifest.agents.knowledge_base is not None or data.search == "bedrock-kb",
         }
         return frozenset(name for name, present in there.items() if present)
 

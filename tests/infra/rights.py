@@ -17,6 +17,7 @@ _OWN: Final = re.compile(r"arn:\{AWS::Partition\}:([\w-]+):\{AWS::Region\}:\{AWS
 _PLACE: Final = re.compile(r"\{([a-z-]+/\w+)(?:\.[\w.]+)?\}")
 # What a store of a type is called; one of None by a property of its own.
 _CALLED: Final[Mapping[str, str | None]] = {
+    "AWS::Bedrock::KnowledgeBase": "knowledge-base",
     "AWS::RDS::DBCluster": "postgres",
     "AWS::Neptune::DBCluster": "neptune",
     "AWS::OpenSearchServerless::Collection": "opensearch",

@@ -35,7 +35,7 @@ BASTION: Final = "bastion"
 ENDPOINTS: Final = "endpoints"  # of AWS's services, inside the VPC
 HTTPS: Final = 443
 # What is called at AWS's own addresses, with TLS, by whoever needs it.
-_AT_AWS: Final = frozenset({Need.OBJECTS.value, Need.DYNAMODB.value})
+_AT_AWS: Final = frozenset({Need.OBJECTS.value, Need.DYNAMODB.value, Need.KNOWLEDGE_BASE.value})
 _PURPOSES: Final[Mapping[str, str]] = {
     LOAD_BALANCER: "The load balancer",
     INTERNAL_LOAD_BALANCER: "The load balancer of internal routes",

@@ -29,6 +29,7 @@ _ENCRYPTED: Final[Mapping[str, tuple[str, ...]]] = {
     "AWS::RDS::DBCluster": ("StorageEncrypted",),
     "AWS::RDS::GlobalCluster": ("StorageEncrypted",),
     "AWS::S3::Bucket": ("BucketEncryption.ServerSideEncryptionConfiguration",),
+    "AWS::S3Vectors::VectorBucket": ("EncryptionConfiguration.KmsKeyArn",),
     "AWS::SNS::Topic": ("KmsMasterKeyId",),
 }
 # Types that must outlive their stack, and how each is got back when its content is damaged.
@@ -44,6 +45,8 @@ _KEPT_TYPES: Final = frozenset(
         "AWS::OpenSearchService::Domain",
         "AWS::RDS::DBCluster",
         "AWS::S3::Bucket",
+        "AWS::S3Vectors::Index",
+        "AWS::S3Vectors::VectorBucket",
     }
 )
 _KEPT: Final = frozenset({"Retain", "RetainExceptOnCreate", "Snapshot"})

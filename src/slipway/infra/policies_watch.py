@@ -18,6 +18,7 @@ _WATCHED: Final[Mapping[str, tuple[str, ...]]] = {
     "AWS::Neptune::DBCluster": ("DBClusterIdentifier",),
     "AWS::OpenSearchService::Domain": ("DomainName",),
     "AWS::RDS::DBCluster": ("DBClusterIdentifier",),
+    "AWS::Scheduler::ScheduleGroup": ("Name",),
     "AWS::StepFunctions::StateMachine": ("StateMachineName",),
 }
 

@@ -50,6 +50,7 @@ class Watched:
     instances: str | None = None
     canary: str | None = None
     copies: bool = False
+    knowledge_schedule: str | None = None
 
 
 def aurora_connections(max_acu: float, min_acu: float) -> int:
@@ -204,6 +205,11 @@ def _stores(watched: Watched, limits: Alarms) -> Iterator[AlarmSpec]:
             threshold=watched.log_disk_mib * (10_000 - limits.disk.basis_points) / 10_000,
             comparison="below",
             periods=5,
+        )
+    if watched.knowledge_schedule is not None:
+        failed = _count("AWS/Scheduler", "TargetErrorCount", ScheduleGroup=watched.knowledge_schedule)
+        yield _one(
+            "knowledge-base-refresh", "warning", "the knowledge base does not look for changed documents", 0, failed
         )
     if watched.backups:
         failed = _count("AWS/Backup", "NumberOfBackupJobsFailed")

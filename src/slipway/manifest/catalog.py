@@ -26,6 +26,7 @@ class Need(StrEnum):
     NEPTUNE = "neptune"
     OPENSEARCH = "opensearch"
     QDRANT = "qdrant"
+    KNOWLEDGE_BASE = "knowledge-base"
     MODELS = "models"
     IDENTITY = "identity"
     GATEWAY = "gateway"
@@ -35,8 +36,11 @@ class Need(StrEnum):
 
 
 STORES: Final = frozenset(
-    {Need.POSTGRES, Need.OBJECTS, Need.REDIS, Need.DYNAMODB, Need.NEPTUNE, Need.OPENSEARCH, Need.QDRANT}
-)
+    {
+        Need.POSTGRES, Need.OBJECTS, Need.REDIS, Need.DYNAMODB, Need.NEPTUNE, Need.OPENSEARCH, Need.QDRANT,
+        Need.KNOWLEDGE_BASE,
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ COMPONENTS: Final[tuple[Component, ...]] = (
         "documents, their ingestion, collections and search",
         routes=("/v1/documents*", "/v1/search", "/v1/collections*", "/objects/*"),
         needs=(Need.POSTGRES, Need.OBJECTS, Need.GATEWAY),
-        uses=(Need.OPENSEARCH, Need.QDRANT, Need.NEPTUNE),
+        uses=(Need.OPENSEARCH, Need.QDRANT, Need.NEPTUNE, Need.KNOWLEDGE_BASE),
     ),
     Component(
         Need.MEMORY,

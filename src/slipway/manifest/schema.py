@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from slipway.manifest.catalog import CATALOG, start_order
-from slipway.manifest.sections.agents import Agents, Workflows
+from slipway.manifest.sections.agents import Agents, KnowledgeBase, Workflows
 from slipway.manifest.sections.budget import Budget
 from slipway.manifest.sections.capacity import Bastion, Capacity
 from slipway.manifest.sections.components import ComponentSettings
@@ -114,6 +114,12 @@ class Manifest(Section):
     share: Name | None = Field(
         default=None, description="In an environment only: another one whose network and load balancer it uses."
     )
+
+    @property
+    def knowledge_base(self) -> KnowledgeBase | None:
+        """The knowledge base: the declared one, or that of `search: bedrock-kb` as it is by default."""
+        declared = self.agents.knowledge_base
+        return KnowledgeBase() if declared is None and self.data.search == "bedrock-kb" else declared
 
     def component_order(self) -> tuple[str, ...]:
         """The components that run, each after what it needs: those declared and their needs, or the whole catalog."""

@@ -33,6 +33,8 @@ HOLDS_DATA: Final[AbstractSet[str]] = frozenset(
         "AWS::RDS::DBCluster",
         "AWS::RDS::GlobalCluster",
         "AWS::S3::Bucket",
+        "AWS::S3Vectors::Index",
+        "AWS::S3Vectors::VectorBucket",
         "AWS::SecretsManager::Secret",
     }
 )

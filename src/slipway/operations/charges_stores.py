@@ -89,6 +89,26 @@ def _collection(_: str, resource: Resource, setting: Setting) -> Iterator[Charge
     yield hours("aoss.ocu", used, f"{amount(units)} capacity units or more, shared by all collections")
 
 
+def _vector_index(_: str, resource: Resource, setting: Setting) -> Iterator[Charge]:
+    stored = setting.evenly(setting.usage.stored_gb, resource["Type"]).times("0.05")
+    yield Charge("s3vectors.storage", stored, "vectors with their text, a twentieth of the data")
+    yield Charge("s3vectors.put", stored, "all of it written once a month")
+    queries = setting.evenly(setting.usage.requests_millions, resource["Type"]).times("0.1")
+    yield Charge("s3vectors.query", queries, "a search for each ten requests")
+    numbers = number(resource["Properties"].get("Dimension"), 1024)
+    # A million searches over 100,000 vectors of 4 bytes a number.
+    yield Charge("s3vectors.processed", queries.times(numbers * 4 / 10), "100,000 vectors in each search")
+
+
+def _knowledge_base(_: str, resource: Resource, setting: Setting) -> Iterator[Charge]:
+    configuration = resource["Properties"].get("KnowledgeBaseConfiguration", {})
+    arn = configuration.get("VectorKnowledgeBaseConfiguration", {}).get("EmbeddingModelArn", "")
+    model = str(arn).rpartition("foundation-model/")[2].partition("'")[0]
+    # A hundredth of the data is text that is new or changed, and a gigabyte of text has some 250 million tokens.
+    tokens = setting.evenly(setting.usage.stored_gb, resource["Type"]).times("2.5")
+    yield Charge(f"bedrock.{model}", tokens, "millions of tokens of new and changed documents")
+
+
 def _domain(_: str, resource: Resource, setting: Setting) -> Iterator[Charge]:
     del setting
     properties = resource["Properties"]
@@ -172,6 +192,7 @@ def _build(_: str, resource: Resource, setting: Setting) -> Iterator[Charge]:
 
 STORES: Final[Mapping[str, Rule]] = {
     "AWS::Backup::BackupVault": _vault,
+    "AWS::Bedrock::KnowledgeBase": _knowledge_base,
     "AWS::CloudWatch::Alarm": _alarm,
     "AWS::CloudWatch::CompositeAlarm": _single("cloudwatch.composite-alarm", "one alarm over others"),
     "AWS::CloudWatch::Dashboard": _single("cloudwatch.dashboard", "one dashboard"),
@@ -194,6 +215,7 @@ STORES: Final[Mapping[str, Rule]] = {
     "AWS::RDS::DBCluster": _cluster,
     "AWS::RDS::DBInstance": _database_instance,
     "AWS::S3::Bucket": _bucket,
+    "AWS::S3Vectors::Index": _vector_index,
     "AWS::SNS::Topic": _messages("sns.messages"),
     "AWS::SQS::Queue": _messages("sqs.messages"),
     "AWS::SecretsManager::Secret": _single("secrets.secret", "one secret"),

@@ -184,7 +184,7 @@ def test_the_agent_gateways_state_the_numbers_of_their_document(blueprint: Bluep
     assert prod.bastion.instance == "t3.large"
     assert tuple(prod.data.dynamodb.tables) == ("usage_plans", "usage_logs")
     assert (prod.data.logs, prod.data.log_domain.nodes) == ("opensearch", 2)
-    assert (prod.agents.knowledge_base, prod.edge.cdn, prod.network.flow_logs) == (True, True, True)
+    assert (prod.agents.knowledge_base is not None, prod.edge.cdn, prod.network.flow_logs) == (True, True, True)
     assert prod.features
     assert {"gateway", "memory", "retrieval"} <= set(prod.component_order())
 

@@ -131,17 +131,53 @@ def test_an_agent_of_bedrock_thinks_with_a_model_of_bedrock(problems) -> None:
     assert told(problems, named % "clod").startswith("agents.model: an agent of Bedrock")
 
 
-def test_a_knowledge_base_has_documents_and_a_store_of_vectors(problems) -> None:
-    base = "agents: {knowledge_base: true}\ncomponents: {identity: {}}\n"
+def test_a_knowledge_base_has_documents(problems) -> None:
+    base = "agents: {knowledge_base: {}}\ncomponents: {identity: {}}\n"
     assert problems(base) == []
-    assert told(problems, f"{base}data: {{objects: null}}").startswith(
-        "agents.knowledge_base: a knowledge base reads its"
-    )
+    for objects in ("null", "{endpoint_url: https://minio.example.com}"):
+        assert told(problems, f"{base}data: {{objects: {objects}}}").startswith(
+            "agents.knowledge_base: a knowledge base reads its documents from S3"
+        )
     external = "postgres: {engine: external, url_env: DATABASE_URL}"
-    message = told(problems, f"{base}data: {{{external}}}")
-    assert message.startswith("agents.knowledge_base: a knowledge base keeps its vectors in Aurora or OpenSearch")
-    assert problems(f"{base}data: {{{external}, search: opensearch}}") == []
-    assert told(problems, f"data: {{{external}, search: bedrock-kb}}").startswith("data.search: a knowledge base keeps")
+    assert problems(f"{base}data: {{{external}}}") == []
+    elsewhere = "data: {search: bedrock-kb, objects: {endpoint_url: https://minio.example.com}}"
+    assert told(problems, elsewhere).startswith("data.search: a knowledge base reads its documents from S3")
+
+
+def test_without_a_nat_gateway_a_knowledge_base_is_asked_by_its_endpoint(problems) -> None:
+    network = "network: {nat: none, endpoints: [s3, ecr, logs, secrets%s]}\nedge: {api_gateway: true}\n"
+    base = "agents: {knowledge_base: {}}\n"
+    assert "nothing reaches bedrock-agent: write" in told(problems, base + network % "")
+    assert problems(base + network % ", bedrock-agent") == []
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (
+            "dimensions: 768",
+            "makes vectors of 256 or 512 or 1024 numbers: write dimensions: 1024",
+        ),
+        ("embeddings: cohere.embed-english-v3, chunk_tokens: 513", "cohere.embed-english-v3 reads 512 tokens at most"),
+        ("overlap: 0%", "overlap is a whole percentage of 1% to 99%"),
+        ("overlap: 100%", "overlap is a whole percentage of 1% to 99%"),
+        ("overlap: 12.5%", "overlap is a whole percentage of 1% to 99%"),
+        ("prefix: services/docs/", "services of yours keep their objects below services/: choose another"),
+        ("refresh: 14m", "refresh is 15m to 30d, in whole minutes"),
+        ("refresh: 31d", "refresh is 15m to 30d, in whole minutes"),
+        ("refresh: 901s", "refresh is 15m to 30d, in whole minutes"),
+        ("prefix: /docs", "a folder of a bucket that ends in a slash, like knowledge-base/"),
+    ],
+)
+def test_a_knowledge_base_of_numbers_that_do_not_fit_is_refused(problems, written: str, message: str) -> None:
+    assert message in told(problems, f"agents: {{knowledge_base: {{{written}}}}}")
+
+
+def test_numbers_of_a_knowledge_base_may_be_at_their_ends(problems) -> None:
+    least = "agents: {knowledge_base: {dimensions: 256, overlap: 1%, refresh: 15m, chunk_tokens: 1}}"
+    most = "agents: {knowledge_base: {dimensions: 1024, overlap: 99%, refresh: 30d, chunk_tokens: 8192}}"
+    assert problems(least) == problems(most) == []
+    assert problems("agents: {knowledge_base: {embeddings: some.model-of-tomorrow, dimensions: 4096}}") == []
 
 
 @pytest.mark.parametrize(

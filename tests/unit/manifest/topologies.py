@@ -20,7 +20,9 @@ _DIGEST: Final = f"sha256:{'c' * 64}"
 _SERVICES: Final = ("web", "api", "worker", "vectors")
 _DEPENDENCIES: Final = {"mongodb": 27017, "warehouse": 5432, "partners": 443}
 _TABLES: Final = ("usage_plans", "usage_logs", "workflow-state")
-_ALL_ENDPOINTS: Final = ("s3", "dynamodb", "ecr", "logs", "secrets", "sts", "bedrock", "ssm", "ecs", "ec2", "eks")
+_ALL_ENDPOINTS: Final = (
+    "s3", "dynamodb", "ecr", "logs", "secrets", "sts", "bedrock", "bedrock-agent", "ssm", "ecs", "ec2", "eks",
+)  # fmt: skip
 _FREE_ENDPOINTS: Final = ("s3", "dynamodb")
 _COMPONENT_NEEDS: Final = {name: tuple(n.value for n in CATALOG[name].needs if n in STORES) for name in CATALOG}
 
@@ -119,7 +121,7 @@ def _data(draw: st.DrawFn, compute: str, copies: bool) -> Data:
         "keys": {"rotate_every": draw(st.sampled_from(("1y", "90d"))), "per_tenant": draw(bools)},
     }
     searches = ["pgvector", "opensearch"]
-    if _on_aurora(data) and data["objects"] is not None:
+    if data["objects"] is not None:
         searches.append("bedrock-kb")
     data["search"] = draw(st.sampled_from(searches))
     return data
@@ -136,11 +138,6 @@ def _tables(draw: st.DrawFn) -> Data:
     if draw(st.booleans()):
         table["ttl"] = "expires"
     return table
-
-
-def _on_aurora(data: Mapping[str, Any]) -> bool:
-    postgres = data["postgres"]
-    return postgres is not None and postgres.get("engine", "aurora") == "aurora"
 
 
 @st.composite
@@ -358,8 +355,8 @@ def _delivery(draw: st.DrawFn, compute: str) -> Data:
 
 @st.composite
 def _agents(draw: st.DrawFn, data: Mapping[str, Any]) -> Data:
-    on_store = _on_aurora(data) or data["search"] == "opensearch"
+    bases = (None, {}, {"dimensions": 512, "chunk_tokens": 500, "overlap": "10%", "refresh": "1d"})
     return {
         "bedrock_agent": draw(st.integers(0, 3)) == 0,
-        "knowledge_base": data["objects"] is not None and on_store and draw(st.booleans()),
+        "knowledge_base": None if data["objects"] is None else draw(st.sampled_from(bases)),
     }

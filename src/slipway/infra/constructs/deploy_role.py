@@ -21,8 +21,8 @@ _SERVICES: Final = (
     "codebuild",
     "cognito-identity", "cognito-idp", "dynamodb", "ec2", "ecr", "ecs", "eks", "elasticache", "elasticfilesystem",
     "elasticloadbalancing", "es", "events", "firehose", "guardduty", "kms", "lambda", "logs",
-    "rds", "route53", "s3", "scheduler", "secretsmanager", "servicediscovery", "sns", "sqs", "ssm", "ssm-incidents",
-    "states", "synthetics", "wafv2", "xray", "acm",
+    "rds", "route53", "s3", "s3vectors", "scheduler", "secretsmanager", "servicediscovery", "sns", "sqs", "ssm",
+    "ssm-incidents", "states", "synthetics", "wafv2", "xray", "acm",
 )  # fmt: skip
 # Their API answers in us-east-1 alone, wherever it is called from; requests have that region.
 _GLOBAL_HOME: Final = "us-east-1"

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from slipway.infra.constructs.grants import ADMINISTRATOR_KEY, APP_LOGIN, BOOTSTRAPS, SERVICE_PREFIX, tables_for
+from slipway.infra.constructs.grants import ADMINISTRATOR_KEY, APP_LOGIN, BOOTSTRAPS, tables_for
 from slipway.infra.constructs.stores import Stores
 from slipway.infra.topology import Workload
+from slipway.manifest.sections.services import OBJECTS_PREFIX
 
 HOME: Final = "/var/lib/slipway"  # a volume of the image
 SECRET_KEY: Final = "SLIPWAY_SECRET_KEY"
@@ -132,7 +133,7 @@ def _objects(workload: Workload, stores: Stores) -> Iterator[tuple[str, str]]:
         return
     if workload.kind == "service":
         yield "OBJECTS_BUCKET", bucket.name
-        yield "OBJECTS_PREFIX", SERVICE_PREFIX
+        yield "OBJECTS_PREFIX", OBJECTS_PREFIX
         return
     yield "SLIPWAY_OBJECTS_URL", f"s3://{bucket.name}"
     if bucket.endpoint_url is not None:
@@ -162,6 +163,11 @@ def _neptune(_: Workload, stores: Stores) -> Iterator[tuple[str, str]]:
 def _opensearch(_: Workload, stores: Stores) -> Iterator[tuple[str, str]]:
     if stores.opensearch is not None:
         yield "OPENSEARCH_URL", stores.opensearch.endpoint
+
+
+def _knowledge_base(_: Workload, stores: Stores) -> Iterator[tuple[str, str]]:
+    if stores.knowledge_base is not None:
+        yield "KNOWLEDGE_BASE_ID", stores.knowledge_base.id
 
 
 def _secret(need: str, workload: Workload, around: Surroundings) -> Iterator[tuple[str, Secret]]:
@@ -215,4 +221,5 @@ _STORES: Final[Mapping[str, Callable[[Workload, Stores], Iterator[tuple[str, str
     "dynamodb": _dynamodb,
     "neptune": _neptune,
     "opensearch": _opensearch,
+    "knowledge-base": _knowledge_base,
 }

@@ -13,12 +13,12 @@ from aws_cdk import Aws
 
 from slipway.infra.constructs.stores import Stores, Table
 from slipway.infra.topology import Workload
+from slipway.manifest.sections.services import OBJECTS_PREFIX
 
 # The tables that a part of the platform knows. A service of the user's may use each table that it names.
 _OWN_TABLES: Final[Mapping[str, tuple[str, ...]]] = {"gateway": ("usage_plans", "usage_logs")}
 # A profile of Bedrock that spreads over regions: its own id is the model's with the area before it.
 _SPREAD: Final = re.compile(r"(global|us|us-gov|eu|apac|jp|au|ca)\.(?P<model>.+)")
-SERVICE_PREFIX: Final = "services/"  # where services of the user's keep objects, apart from the platform's
 BOOTSTRAPS: Final = "identity"  # the part that makes the first tenant and its administrator's key
 ADMINISTRATOR_KEY: Final = "SLIPWAY_ADMINISTRATOR_KEY"
 APP_LOGIN: Final = "slipway"  # the database login of the platform's parts, without rights of its own
@@ -112,7 +112,7 @@ def _objects(asker: _Asker) -> Iterator[Statement]:
     bucket = asker.stores.objects
     if bucket is None or bucket.endpoint_url is not None:
         return
-    prefix = "" if asker.workload.kind == "component" else SERVICE_PREFIX
+    prefix = "" if asker.workload.kind == "component" else OBJECTS_PREFIX
     yield Statement(
         "ObjectsList",
         ("s3:ListBucket",),
@@ -182,6 +182,11 @@ def _neptune(asker: _Asker) -> Iterator[Statement]:
 def _opensearch(asker: _Asker) -> Iterator[Statement]:
     if asker.stores.opensearch is not None:
         yield Statement("OpensearchAccess", ("aoss:APIAccessAll",), (asker.stores.opensearch.arn,))
+
+
+def _knowledge_base(asker: _Asker) -> Iterator[Statement]:
+    if asker.stores.knowledge_base is not None:
+        yield Statement("KnowledgeBaseRetrieve", ("bedrock:Retrieve",), (asker.stores.knowledge_base.arn,))
 
 
 def _models(asker: _Asker) -> Iterator[Statement]:
@@ -306,5 +311,6 @@ _BY_NEED: Final[Mapping[str, _Grant]] = {
     "dynamodb": _dynamodb,
     "neptune": _neptune,
     "opensearch": _opensearch,
+    "knowledge-base": _knowledge_base,
     "models": _models,
 }

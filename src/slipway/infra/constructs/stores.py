@@ -74,6 +74,14 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnowledgeBase:
+    """A knowledge base of Bedrock."""
+
+    id: str
+    arn: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
     """A file system on EFS, entered at an access point that belongs to one service."""
 
@@ -94,6 +102,7 @@ class Stores:
     tables_key_arn: str | None = None
     neptune: Graph | None = None
     opensearch: Collection | None = None
+    knowledge_base: KnowledgeBase | None = None
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     secrets_key_arns: tuple[str, ...] = ()

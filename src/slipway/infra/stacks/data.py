@@ -19,6 +19,7 @@ from slipway.infra.constructs.function import Function, FunctionHome, FunctionPr
 from slipway.infra.constructs.global_cluster import GlobalCluster
 from slipway.infra.constructs.grants import ADMINISTRATOR_KEY
 from slipway.infra.constructs.keys import Key, KeyProps
+from slipway.infra.constructs.knowledge_base import KnowledgeBase
 from slipway.infra.constructs.neptune import Neptune
 from slipway.infra.constructs.parameter import Parameter
 from slipway.infra.constructs.redis import Redis
@@ -44,8 +45,8 @@ class DataStack(SiteStack):
     """Every store. None or empty is what the manifest does not ask for.
 
     `stores` is what tasks need: addresses, ARNs, secrets. `aurora`, `redis`, `bucket`, `tables`, `neptune`,
-    `collection`, `log_domain` and `files` (by service) are the constructs, for alarms; `vault` and `backups` for the
-    watch over backups; `dependency_check` is the function that asks systems outside.
+    `collection`, `knowledge_base`, `log_domain` and `files` (by service) are the constructs, for alarms; `vault` and
+    `backups` for the watch over backups; `dependency_check` is the function that asks systems outside.
     """
 
     def __init__(self, scope: App, site: Site, *, foundation: Ground, targets: Targets | None = None) -> None:
@@ -76,6 +77,7 @@ class DataStack(SiteStack):
             if data.search == "opensearch"
             else None
         )
+        self.knowledge_base = self._knowledge_base()
         self.log_domain = (
             SearchDomain(self, "LogDomain", wanted.log_domain_props(site, foundation))
             if data.logs == "opensearch"
@@ -144,6 +146,14 @@ class DataStack(SiteStack):
         if section is None or not wanted.makes_bucket(section):
             return None
         return Bucket(self, "Objects", wanted.bucket_props(self.site, self._ground, section, self._elsewhere))
+
+    def _knowledge_base(self) -> KnowledgeBase | None:
+        section, documents = self.site.manifest.knowledge_base, self._objects()
+        if section is None or documents is None:
+            return None
+        return KnowledgeBase(
+            self, "Knowledge", wanted.knowledge_base_props(self.site, self._ground, section, documents)
+        )
 
     def _ask_dependencies(self) -> Function | None:
         """Asks systems outside whether they are there, as often as the platform itself is asked."""
@@ -249,6 +259,9 @@ class DataStack(SiteStack):
             tables_key_arn=self._ground.key("dynamodb") if self.tables else None,
             neptune=self._graph(),
             opensearch=self._vectors(),
+            knowledge_base=None
+            if self.knowledge_base is None
+            else handles.KnowledgeBase(id=self.knowledge_base.id, arn=self.knowledge_base.arn),
             volumes={
                 name: handles.Volume(
                     file_system_id=files.id,
@@ -339,6 +352,9 @@ class DataStack(SiteStack):
             yield "neptune/endpoint", self.neptune.endpoint
         if self.collection is not None:
             yield "opensearch/endpoint", self.collection.endpoint
+        if self.knowledge_base is not None:
+            yield "knowledge-base/id", self.knowledge_base.id
+            yield "knowledge-base/documents", self.knowledge_base.source_id
         if self.log_domain is not None:
             yield "logs/endpoint", self.log_domain.endpoint
         if self.vault is not None:

@@ -15,6 +15,7 @@ from slipway.infra.constructs.default_group import DefaultGroup
 from slipway.infra.constructs.endpoints import Endpoints, EndpointsProps
 from slipway.infra.constructs.flow_logs import FlowLogs, FlowLogsProps
 from slipway.infra.constructs.keys import Key, KeyProps, KeyUser, logs_user, trail_user
+from slipway.infra.constructs.knowledge_base import index_user
 from slipway.infra.constructs.log_bucket import LogBucket, LogBucketProps
 from slipway.infra.constructs.namespace import Namespace
 from slipway.infra.constructs.nat import Nat, NatProps
@@ -26,6 +27,7 @@ from slipway.infra.site import Site
 from slipway.infra.stacks.network import Network, export_network, given_network, shared_groups
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.topology import INTERNET, LOG_DOMAIN, files_of
+from slipway.manifest.catalog import Need
 
 _DETECTED: Final = {"eks": "EKS_AUDIT_LOGS", "postgres": "RDS_LOGIN_EVENTS", "objects": "S3_DATA_EVENTS"}
 
@@ -93,6 +95,8 @@ class FoundationStack(SiteStack):
         manifest, topology = self.site.manifest, self.site.topology
         users: dict[str, Sequence[KeyUser]] = {"logs": [logs_user()], "secrets": []}
         users |= {store: [] for store in topology.stores}
+        if Need.KNOWLEDGE_BASE.value in users:
+            users[Need.KNOWLEDGE_BASE.value] = [index_user()]
         if any(workload.files for workload in topology.workloads):
             users["files"] = []
         if manifest.audit.trail:

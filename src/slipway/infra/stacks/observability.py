@@ -232,6 +232,7 @@ class ObservabilityStack(SiteStack):
             canary=self._functions["canary"].name if "canary" in self._functions else None,
             backups=data.backups is not None,
             copies=data.global_cluster is not None,
+            knowledge_schedule=None if data.knowledge_base is None else data.knowledge_base.schedule_group,
             instances=group,
         )
 

@@ -5,7 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from slipway.infra.constructs import aurora, backup_plan, bucket, neptune, redis, search_domain, secret, table
+from slipway.infra.constructs import (
+    aurora,
+    backup_plan,
+    bucket,
+    knowledge_base,
+    neptune,
+    redis,
+    search_domain,
+    secret,
+    stores,
+    table,
+)
 from slipway.infra.constructs.backup_vault import Lock
 from slipway.infra.constructs.file_system import FileSystemProps
 from slipway.infra.constructs.grants import ADMINISTRATOR_KEY, Statement
@@ -16,6 +27,7 @@ from slipway.infra.site import Site
 from slipway.infra.topology import LOG_DOMAIN, files_of
 from slipway.manifest.catalog import Need
 from slipway.manifest.sections import data, tables
+from slipway.manifest.sections.agents import EMBEDDERS, KnowledgeBase
 from slipway.manifest.sections.monitoring import channel_of
 from slipway.manifest.sections.recovery import Backups, Retention
 from slipway.manifest.sections.services import Service
@@ -31,6 +43,7 @@ _CLUSTER: Final = 63
 _COLLECTION: Final = 32
 _DOMAIN: Final = 28
 _VAULT: Final = 50
+_KNOWLEDGE_BASE: Final = 50  # Scheduler's groups have 64, and a word of their own behind it
 _GIB: Final = 2**30
 
 
@@ -178,6 +191,27 @@ def collection_props(site: Site, ground: Ground) -> VectorCollectionProps:
         vpc_id=ground.vpc_id,
         subnet_ids=ground.data_subnet_ids,
         security_group_id=ground.security_group("opensearch"),
+        lasting=site.lasting,
+    )
+
+
+def knowledge_base_props(
+    site: Site, ground: Ground, section: KnowledgeBase, documents: stores.Bucket
+) -> knowledge_base.KnowledgeBaseProps:
+    """The knowledge base over a part of the documents' bucket."""
+    model = EMBEDDERS.get(section.embeddings)
+    return knowledge_base.KnowledgeBaseProps(
+        name=bounded(site.names.prefix, _KNOWLEDGE_BASE),
+        documents=knowledge_base.Documents(bucket_arn=documents.arn, key_arn=documents.key_arn, prefix=section.prefix),
+        vectors=knowledge_base.Vectors(
+            model=section.embeddings,
+            dimensions=section.dimensions,
+            chosen=model is not None and model.chosen,
+            chunk_tokens=section.chunk_tokens,
+            overlap_percent=section.overlap.basis_points // 100,
+        ),
+        key_arn=ground.key(Need.KNOWLEDGE_BASE.value),
+        refresh_minutes=section.refresh.seconds // 60,
         lasting=site.lasting,
     )
 

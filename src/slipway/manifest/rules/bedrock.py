@@ -27,18 +27,10 @@ def agent_model(manifest: Manifest) -> Iterator[Finding]:
 
 
 def knowledge_base(manifest: Manifest) -> Iterator[Finding]:
-    """A knowledge base reads the documents and keeps its vectors in a store that it supports."""
+    """A knowledge base reads its documents from S3. Its vectors it keeps itself (ADR 20)."""
     data = manifest.data
-    declared = manifest.agents.knowledge_base
-    if not declared and data.search != "bedrock-kb":
+    if manifest.knowledge_base is None:
         return
-    path = ("agents", "knowledge_base") if declared else ("data", "search")
+    path = ("agents", "knowledge_base") if manifest.agents.knowledge_base is not None else ("data", "search")
     if data.objects is None or data.objects.endpoint_url is not None:
         yield Finding(path, "a knowledge base reads its documents from S3: write `objects: {}` under data")
-    aurora = data.postgres is not None and data.postgres.engine == "aurora"
-    if data.search != "opensearch" and not aurora:
-        yield Finding(
-            path,
-            "a knowledge base keeps its vectors in Aurora or OpenSearch Serverless: write `postgres: {}` or "
-            "search: opensearch under data",
-        )

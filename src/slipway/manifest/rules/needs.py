@@ -13,6 +13,7 @@ _BROUGHT_BY: Mapping[str, str] = {
     Need.NEPTUNE: "`graph: neptune` under data",
     Need.OPENSEARCH: "`search: opensearch` under data",
     Need.QDRANT: "`search: qdrant` under data",
+    Need.KNOWLEDGE_BASE: "`knowledge_base: {}` under agents",
 }
 
 
@@ -102,6 +103,7 @@ def declared_stores(manifest: Manifest) -> frozenset[str]:
         Need.NEPTUNE: data.graph == "neptune",
         Need.OPENSEARCH: data.search == "opensearch",
         Need.QDRANT: data.search == "qdrant",
+        Need.KNOWLEDGE_BASE: manifest.knowledge_base is not None,
     }
     return frozenset(need.value for need, there in stores.items() if there)
 

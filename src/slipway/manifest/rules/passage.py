@@ -29,6 +29,8 @@ def without_nat(manifest: Manifest) -> Iterator[Finding]:
     models = manifest.models.available
     if any(model.provider == "bedrock" for model in models.values()):
         needed.append("bedrock")
+    if manifest.knowledge_base is not None:
+        needed.append("bedrock-agent")
     missing = [name for name in needed if name not in network.endpoints]
     if missing:
         yield Finding(

@@ -21,16 +21,17 @@ class Rule:
     check: Callable[[Manifest], Iterator[Finding]]
 
 
+_CALLED: Final = ("dependencies", "identity", "data", "agents")
 _TASKS: Final = ("compute", "components", "services")
 RULES: Final[tuple[Rule, ...]] = (
     Rule(("models",), references.models_named),
     Rule(("models",), references.fallbacks),
     Rule(("models", "agents"), bedrock.agent_model),
     Rule(("data", "agents"), bedrock.knowledge_base),
-    Rule(("components", "services", "dependencies", "data"), needs.met),
+    Rule(("components", "services", "dependencies", "data", "agents"), needs.met),
     Rule(("data", "region"), needs.made),
     Rule(("services",), needs.circular),
-    Rule(("components", "services", "dependencies", "data"), needs.names_taken),
+    Rule(("components", "services", "dependencies", "data", "agents"), needs.names_taken),
     Rule(("components", "services"), needs.discovered),
     Rule(("services",), exposure.store_routes),
     Rule(("services",), exposure.routes_taken),
@@ -39,7 +40,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule((*_TASKS, "schedule", "template"), capacity.spare_capacity),
     Rule((*_TASKS, "capacity"), capacity.fits_instance),
     Rule((*_TASKS, "network", "delivery"), capacity.kubernetes),
-    Rule(("compute", "network", "bastion", "models", "dependencies", "identity"), passage.without_nat),
+    Rule(("compute", "network", "bastion", "models", *_CALLED), passage.without_nat),
     Rule(("components", "services", "edge", "network"), passage.front_door),
     Rule(("region", "edge"), passage.certificate_region),
     Rule(("components", "services", "edge"), passage.firewall),

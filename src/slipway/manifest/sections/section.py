@@ -22,6 +22,7 @@ REGION_PATTERN = r"^[a-z]{2}(-[a-z]+)+-[0-9]$"
 API_VERSION_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(-preview)?$"
 ROUTE_PATTERN = r"^/([A-Za-z0-9._~-]+/)*([A-Za-z0-9._~-]+|\*)?$"
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
+PREFIX_PATTERN = r"^([A-Za-z0-9_-][A-Za-z0-9._-]*/)+$"
 VPC_PATTERN = r"^vpc-[0-9a-f]{8,17}$"
 FOLDER_PATTERN = r"^/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"
 PROBE_PATTERN = r"^/[A-Za-z0-9._~/-]*$"
@@ -53,6 +54,7 @@ FORMS: Mapping[str, str] = {
     API_VERSION_PATTERN: "a day, like 2024-10-21 or 2025-04-01-preview",
     ROUTE_PATTERN: "a path, like /api/* or /hooks",
     BUCKET_PATTERN: "the name of a bucket, 3 to 63 lower-case letters, digits, dots and dashes",
+    PREFIX_PATTERN: "a folder of a bucket that ends in a slash, like knowledge-base/",
     VPC_PATTERN: "the id of a VPC, like vpc-0123456789abcdef0",
     FOLDER_PATTERN: "a folder in the container, like /data",
     PROBE_PATTERN: "a path, like /health",

@@ -20,6 +20,7 @@ from slipway.manifest.sections.section import (
 )
 from slipway.manifest.units import Size
 
+OBJECTS_PREFIX: Final = "services/"  # where they keep objects, apart from the platform's
 _FOLDER = re.compile(r"\.{1,2}(/[^\x00-\x1f]*)?")
 _BY_DIGEST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}")
 # Words at the end of a variable's name that say that its value is a secret.
