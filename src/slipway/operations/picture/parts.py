@@ -293,6 +293,13 @@ def _services(site: Site) -> Iterator[Part]:
         yield Part(
             name=BEDROCK, title="Amazon Bedrock", lines=(", ".join(on_bedrock),), kind="service", place="service"
         )
+    base = manifest.knowledge_base
+    if base is not None:
+        yield Part(
+            name="knowledge-base", title="Knowledge base",
+            lines=(f"{base.chunk_tokens} tokens a chunk, every {base.refresh}", "vectors in S3 Vectors"), kind="store",
+            place="service", types=("AWS::Bedrock::KnowledgeBase", "AWS::S3Vectors::Index"),
+        )  # fmt: skip
     backups = manifest.recovery.backups
     kept = {"daily": backups.daily, "weekly": backups.weekly, "monthly": backups.monthly}
     said = tuple(f"{name}, kept {each.keep}" for name, each in kept.items() if each is not None)
