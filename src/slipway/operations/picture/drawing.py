@@ -13,7 +13,7 @@ from slipway.operations.picture.layout import INDENT, LINE_ROOM
 from slipway.operations.picture.parts import Kind
 from slipway.operations.picture.shapes import Box, Frame, Line, Picture, Point
 
-COLOURS: Final = 8
+_COLOURS: Final = 11  # of trunks; 0 is that of lines that have none
 _CORNER: Final = 7
 _FRAME_CORNER: Final = 8
 _LEGEND: Final = "A line leads from who opens connections to whom; a dashed one from a store to its copy."
@@ -61,16 +61,16 @@ def _label(frame: Frame) -> str:
 
 def _lines(picture: Picture) -> Iterator[str]:
     for (kind, colour), found in groupby(picture.lines, key=lambda line: (line.kind, line.colour)):
-        lines = list(found)
+        lines, shade = list(found), 1 + (colour - 1) % _COLOURS if colour else 0
         for line in lines:
             yield f'<path class="under" d="{rounded(line.points, _CORNER)}"/>'
         for line in lines:
             yield (
-                f'<path class="{kind} c{colour % COLOURS}" d="{rounded(line.points, _CORNER)}">'
+                f'<path class="{kind} c{shade}" d="{rounded(line.points, _CORNER)}">'
                 f"<title>{escape(_said(line))}</title></path>"
             )
         for end in dict.fromkeys(line.points[-2:] for line in lines):
-            yield f'<path class="head-of c{colour % COLOURS}" d="{_arrow(*end)}"/>'
+            yield f'<path class="head-of c{shade}" d="{_arrow(*end)}"/>'
 
 
 def _said(line: Line) -> str:
@@ -88,7 +88,7 @@ def _box(box: Box) -> str:
     copy = " copy" if box.copy else ""
     return (
         f'<g class="box {box.kind}{copy}"><rect x="{box.x}" y="{y}" width="{box.width}" height="{box.height}" rx="7"/>'
-        f'<path class="mark" transform="translate({box.x + 10} {y + 10})" d="{_MARKS[box.kind]}"/>'
+        f'<path class="mark" transform="translate({box.x + 8} {y + 10})" d="{_MARKS[box.kind]}"/>'
         f'<text class="name" x="{x}" y="{y + 23}">{escape(box.title)}</text>{rows}</g>'
     )
 

@@ -19,15 +19,16 @@ TEXT_PX: Final = 12
 LABEL_PX: Final = 12
 TITLE_ROOM: Final = 12 + 16  # from a box's top to below its title
 LINE_ROOM: Final = 16
-INDENT: Final = 34  # of a box's text: the mark of its kind stands before it
+INDENT: Final = 30  # of a box's text: the mark of its kind stands before it
 _PAD: Final = 10
 _GAP: Final = 14  # between boxes of a column
+_APART: Final = 16  # more of it before what only serves the rest
 _MARGIN: Final = 24
 _TIER: Final = 14  # from a tier's frame to its boxes
 _CLUSTER: Final = 12  # from a cluster's frame to its boxes
 _VPC: Final = 14  # from the VPC's frame to the tiers'
 _LABEL: Final = 30  # from a frame's top to what it holds
-_LEAST: Final = {0: 158, 1: 150, 2: 196, 3: 180, 4: 158}  # widths of columns
+_LEAST: Final = {0: 164, 1: 140, 2: 186, 3: 172, 4: 152}  # widths of columns
 _COPY: Final = " (copy)"  # behind the name of what it is a copy of
 _SECOND: Final = 4  # the column of the recovery region
 
@@ -71,11 +72,10 @@ class _Drawn:
         left = max(inside, entrances) + _VPC
         network = (region_top + _LABEL, left, data + _VPC if self._any("data") else None)
         self._network_frames(network, tiers_top, inside, data)
-        self._stack(("entry",), 0, first)
+        aside = self._stack(("around",), 0, self._stack(("entry",), 0, first) + _GAP + _APART)
         services = self._stack(("service",), 3, (network[2] or region_top + _LABEL - _GAP) + _GAP)
-        around = self._around(max(left, self._bottom("entry")) + _GAP)
         second = self._second_region(first)
-        region_bottom = max(services, around, second, network[2] or 0) + _GAP
+        region_bottom = max(left, aside, services, second, network[2] or 0) + _GAP
         self._region_frames(region_top, region_bottom)
         bottom = self._outside(region_bottom + _GAP)
         return self._whole(bottom)
@@ -104,7 +104,7 @@ class _Drawn:
             count = sum(trunk.channel == column for trunk in self.trunks)
             trunks[column] = left[column] + widths[column] + before[column]
             left[column + 1] = trunks[column] + max(count - 1, 0) * TRUNKS_APART + after[column]
-        left[_SECOND] = left[3] + widths[3] + 2 * _VPC + _TIER + 30 + _TIER
+        left[_SECOND] = left[3] + widths[3] + 2 * _VPC + _TIER + 16 + _TIER
         return _Spans(left, widths, trunks)
 
     def _of(self, place: Place) -> list[Part]:
@@ -112,9 +112,6 @@ class _Drawn:
 
     def _any(self, place: Place) -> bool:
         return any(part.place == place for part in self.parts)
-
-    def _bottom(self, place: Place) -> int:
-        return max((self.boxes[part.name].bottom for part in self._of(place)), default=0)
 
     def _put(self, part: Part, x: int, y: int, width: int) -> Box:
         box = boxed(part, x, y, width, self.trunks)
@@ -207,22 +204,6 @@ class _Drawn:
         whose = f"VPC of {share}" if share else f"VPC {network.cidr}" if network.vpc is None else network.vpc
         zones = network.azs if network.vpc is None else network.subnet_zones
         return f"{whose} · {zones} zone{'s' if zones > 1 else ''}"
-
-    def _around(self, top: int) -> int:
-        """What serves every part, in rows below the network; answers where they end."""
-        parts, x = self._of("around"), self.spans.left[0]
-        room = self.spans.right(2) + _CLUSTER - x
-        least = max(max(_least_width(part) for part in parts), 190)
-        each = max(1, min(len(parts), (room + _GAP) // (least + _GAP)))
-        width = (room - _GAP * (each - 1)) // each
-        for row in range(0, len(parts), each):
-            boxes = [
-                self._put(part, x + at * (width + _GAP), top, width) for at, part in enumerate(parts[row : row + each])
-            ]
-            high = max(box.height for box in boxes)
-            self.boxes |= {box.name: replace(box, height=high) for box in boxes}
-            top += high + _GAP
-        return top - _GAP
 
     def _second_region(self, first: int) -> int:
         """Below the copies, which stand beside what they copy; answers where the column ends."""

@@ -28,7 +28,7 @@ from slipway.manifest.sections.network import FREE_ENDPOINTS
 
 Kind = Literal["people", "edge", "network", "compute", "store", "service", "outside"]
 Place = Literal[
-    "front", "entry", "public", "entrance", "platform", "inside", "data", "service", "outside", "around", "recovery"
+    "front", "entry", "around", "public", "entrance", "platform", "inside", "data", "service", "outside", "recovery"
 ]
 USERS: Final = "Users"  # names of a manifest are lower-case, so these are nobody else's
 FIREWALL: Final = "WAF"
@@ -147,21 +147,21 @@ def _entrances(site: Site) -> Iterator[Part]:
     spoken = "HTTP" if manifest.edge.domain is None else f"TLS {manifest.edge.tls}"
     if any(edge.source == VPC_LINK for edge in edges):
         yield Part(
-            name=VPC_LINK, title="VPC link", lines=("API Gateway's way in",), kind="network", place="entrance",
+            name=VPC_LINK, title="VPC link", lines=("into the network",), kind="network", place="entrance",
             types=("AWS::ApiGatewayV2::VpcLink",),
         )  # fmt: skip
     if any(LOAD_BALANCER in (edge.source, edge.target) for edge in edges):
         routed = any(edge.source == LOAD_BALANCER for edge in edges)
-        whose = f"of {manifest.share}, shared" if manifest.share else "Application Load Balancer"
+        kept = f"of {manifest.share}, shared" if manifest.share else f"ALB, {spoken}"
         yield Part(
             name=LOAD_BALANCER, title="Load balancer",
-            lines=(whose if routed else "none: nothing has a route", *((spoken,) if routed else ())), kind="network",
+            lines=(kept if routed else "none: nothing has a route",), kind="network",
             place="public" if public else "entrance",
             types=("AWS::ElasticLoadBalancingV2::LoadBalancer",) if routed and manifest.share is None else (),
         )  # fmt: skip
     if any(edge.source == INTERNAL_LOAD_BALANCER for edge in edges):
         yield Part(
-            name=INTERNAL_LOAD_BALANCER, title="Internal balancer", lines=("routes that stay inside", spoken),
+            name=INTERNAL_LOAD_BALANCER, title="Internal balancer", lines=("of internal routes", f"ALB, {spoken}"),
             kind="network", place="entrance", types=("AWS::ElasticLoadBalancingV2::LoadBalancer",),
         )  # fmt: skip
     network = manifest.network
@@ -206,7 +206,7 @@ def _inside(site: Site) -> Iterator[Part]:
     manifest = site.manifest
     if any(edge.source == FUNCTIONS for edge in site.topology.edges):
         every = manifest.monitoring.synthetic_every
-        lines = ["AWS Lambda", *([f"asks the platform each {every}"] if every is not None and site.lasting else [])]
+        lines = ["AWS Lambda", *([f"a canary each {every}"] if every is not None and site.lasting else [])]
         yield Part(name=FUNCTIONS, title="Functions", lines=tuple(lines), kind="compute", place="inside")
     if manifest.bastion is not None:
         yield Part(
@@ -332,7 +332,7 @@ def _outside(site: Site) -> Iterator[Part]:
     for name, dependency in manifest.dependencies.items():
         yield _elsewhere(name, name, f"{dependency.kind}, port {dependency.port}")
     if any(edge.target == INTERNET for edge in site.topology.edges):
-        yield _elsewhere("internet", "Internet", "HTTPS, by functions alone")
+        yield _elsewhere("internet", "Internet", "HTTPS, by functions")
 
 
 def _elsewhere(name: str, title: str, line: str) -> Part:
@@ -345,7 +345,7 @@ def _around(site: Site) -> Iterator[Part]:
     keys = manifest.data.keys
     yield Part(
         name="KMS", title="KMS, Secrets Manager",
-        lines=(f"a key for each store, made anew each {keys.rotate_every}",), kind="service", place="around",
+        lines=("a key for each store", f"made anew each {keys.rotate_every}"), kind="service", place="around",
         types=("AWS::KMS::Key",),
     )  # fmt: skip
     if site.lasting:
@@ -357,7 +357,7 @@ def _around(site: Site) -> Iterator[Part]:
         audiences = ", ".join(name for name, addresses in told.items() if addresses) or "nobody yet"
         yield Part(
             name="CloudWatch", title="CloudWatch, SNS",
-            lines=(f"alarms and a dashboard; told: {audiences}", f"logs kept {manifest.monitoring.log_retention}"),
+            lines=(f"alarms to {audiences}", f"logs kept {manifest.monitoring.log_retention}"),
             kind="service", place="around", types=("AWS::CloudWatch::Alarm", "AWS::SNS::Topic"),
         )  # fmt: skip
     audit = manifest.audit
@@ -390,6 +390,6 @@ def _recovery(site: Site) -> Iterator[Part]:
         )  # fmt: skip
     if recovery.failover:
         yield Part(
-            name="Failover", title="Failover", lines=("Step Functions: restores, starts, and opens the second door",),
+            name="Failover", title="Failover", lines=("restores and starts it all here",),
             kind="service", place="recovery", types=("AWS::StepFunctions::StateMachine",),
         )  # fmt: skip

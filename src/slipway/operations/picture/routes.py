@@ -13,12 +13,14 @@ from slipway.operations.picture.parts import Flow, Part, Place
 from slipway.operations.picture.shapes import Box, Line, Point
 
 COLUMNS: Final[Mapping[Place, int]] = {
-    "front": 0, "entry": 0, "public": 1, "entrance": 1, "platform": 2, "inside": 2, "data": 3, "service": 3,
-    "outside": 3,
+    "front": 0, "entry": 0, "around": 0,
+    "public": 1, "entrance": 1,
+    "platform": 2, "inside": 2,
+    "data": 3, "service": 3, "outside": 3,
 }  # fmt: skip
-TRUNKS_APART: Final = 12
+TRUNKS_APART: Final = 11
 TAPS_APART: Final = 12
-_GRID: Final = 6  # taps of the channel's left side stand on it, those of its right side between
+_BETWEEN: Final = TAPS_APART // 2  # taps of a channel's right side stand between those of its left side
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class _Channel:
             self._space_taps()
             self._order_trunks()
         self._space_taps()
+        self._straighten()
 
     def height(self, trunk: Trunk, name: str) -> int:
         return self.heights[name, trunk.taps[name], id(trunk)]
@@ -80,12 +83,22 @@ class _Channel:
             for name, left in trunk.taps.items():
                 sides.setdefault((name, left), []).append(trunk)
         for (name, left), trunks in sides.items():
-            box = self.boxes[name]
+            box, shift = self.boxes[name], 0 if left else _BETWEEN
             ordered = sorted(trunks, key=lambda trunk: self._turn(trunk, box, left))
             first = box.centre[1] - TAPS_APART * (len(ordered) - 1) // 2
-            first = first // _GRID * _GRID + (0 if left else _GRID // 2)
+            first = round((first - shift) / TAPS_APART) * TAPS_APART + shift
             for place, trunk in enumerate(ordered):
                 self.heights[name, left, id(trunk)] = first + place * TAPS_APART
+
+    def _straighten(self) -> None:
+        """A line that is alone in its channel, between boxes beside each other, has no bend."""
+        if len(self.trunks) == 1 and len(self.trunks[0].flows) == 1:
+            [trunk] = self.trunks
+            one, other = (self.boxes[name] for name in trunk.taps)
+            top, bottom = max(one.y, other.y), min(one.bottom, other.bottom)
+            if bottom - top > TAPS_APART:
+                for name, left in trunk.taps.items():
+                    self.heights[name, left, id(trunk)] = (top + bottom) // 2
 
     def _turn(self, trunk: Trunk, box: Box, left: bool) -> tuple[int, int]:
         """Lines that turn up leave above those that turn down, so that they do not cross where they leave."""
@@ -125,11 +138,11 @@ def routed(
         for flow in straight
     ]  # fmt: skip
     colour = 1
-    for number, start in starts.items():
+    for number in sorted(starts, reverse=True):  # the busiest channel first: its colours are told apart longest
         channel = _Channel([trunk for trunk in trunks if trunk.channel == number], boxes)
         channel.settle()
         for place, trunk in enumerate(channel.trunks):
-            across = start + place * TRUNKS_APART
+            across = starts[number] + place * TRUNKS_APART
             lines += [
                 Line(source=flow.source, target=flow.target, points=_around(channel, trunk, flow, across),
                      colour=colour, carries=flow.carries)
@@ -153,5 +166,5 @@ def _direct(source: Box, target: Box) -> tuple[Point, ...]:
     if target.y >= source.bottom:
         across = source.centre[0]
         return (across, source.bottom), (across, target.y)
-    height = source.y + min(source.height, target.height) // 2
+    height = source.y + TAPS_APART  # above a tap in the middle
     return (source.right, height), (target.x, height)
