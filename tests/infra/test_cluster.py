@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from slipway.infra.app import Resource
+from slipway.infra.policies import policies
 from tests.infra.platform_stacks import platform, statements, texts
-from tests.infra.synthesis import of_type, only
+from tests.infra.synthesis import assembly, mutated, of_type, only
 
 CHANGED = {"capacity": {"instance": "m6i.large", "min": 2, "max": 7, "target": "80%", "disk": "64GiB"}}
 
@@ -102,3 +103,12 @@ def test_without_instances_fargate_serves_and_spot_is_at_hand():
     ties = only(resources, "AWS::ECS::ClusterCapacityProviderAssociations")["Properties"]
     assert ties["CapacityProviders"] == ["FARGATE", "FARGATE_SPOT"]
     assert not of_type(resources, "AWS::AutoScaling::AutoScalingGroup")
+
+
+def test_scaling_that_instances_do_not_follow_is_told_and_not_refused():
+    found = [each for each in policies(assembly("microservices", "prod")) if each.rule == "ceiling"]
+    [ceiling] = found
+    assert "scaling may ask for 32 copies, and 5 × t3.medium have network interfaces for 10 (2 each)" in ceiling.message
+    assert (ceiling.severity, ceiling.refused) == ("warning", False)
+    larger = {"capacity": {"max": 16}}
+    assert not [each for each in policies(mutated("microservices", "prod", larger)) if each.rule == "ceiling"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from slipway.infra.app import Assembly, StackTemplate
-from slipway.infra.findings import Finding
+from slipway.infra.findings import Finding, Severity
 from slipway.infra.naming import tags_of
 from slipway.infra.policies_data import exposed, unbacked, unencrypted, unretained
 from slipway.infra.policies_watch import unalarmed
@@ -18,6 +18,7 @@ from slipway.infra.reasons import reasons_of
 from slipway.infra.resource_types import resource_type
 from slipway.infra.topology import INTERNET
 from slipway.infra.wildcards import unreasoned
+from slipway.manifest.rules.room import ceiling
 
 Resource = Mapping[str, Any]
 _COLD_DAYS: Final = 90  # AWS Backup: deleted at the earliest this long after the move to cold storage
@@ -44,15 +45,27 @@ def policies(assembly: Assembly) -> Iterator[Finding]:
                     yield _finding(stack, name, resource, rule, message)
     for stack, name, message in unalarmed(assembly):
         yield _finding(stack, name, stack.resources()[name], "unalarmed", message)
+    yield from _ceiling(assembly)
 
 
-def _finding(stack: StackTemplate, name: str, resource: Resource, rule: str, message: str) -> Finding:
+def _ceiling(assembly: Assembly) -> Iterator[Finding]:
+    """Scaling that the instances do not follow is told, and not refused: what always runs has its place."""
+    message = ceiling(assembly.site.manifest)
+    for stack in assembly.stacks if message is not None else ():
+        for name, resource in stack.resources("AWS::AutoScaling::AutoScalingGroup").items():
+            yield _finding(stack, name, resource, "ceiling", str(message), "warning")
+
+
+def _finding(
+    stack: StackTemplate, name: str, resource: Resource, rule: str, message: str, severity: Severity = "error"
+) -> Finding:
     return Finding(
         stack=stack.part,
         resource=name,
         rule=rule,
         message=message,
         gate="slipway",
+        severity=severity,
         accepted=reasons_of(resource).get(rule, ""),
     )
 

@@ -1,4 +1,4 @@
-"""What instances of AWS hold: cores and memory of the families that platforms use.
+"""What instances of AWS hold: cores, memory and network interfaces of the families that platforms use.
 
 Read by `rules.capacity`. A family that is not here is not checked: AWS adds some each year.
 """
@@ -36,6 +36,10 @@ _FAMILIES: Final[Mapping[str, Mapping[str, tuple[int, float]]]] = {
     **dict.fromkeys(("c5", "c5a", "c6a", "c6g", "c6i", "c7a", "c7g", "c7i", "c8g"), _COMPUTE),
     **dict.fromkeys(("r5", "r5a", "r6a", "r6g", "r6i", "r7a", "r7g", "r7i", "r8g"), _MEMORY),
 }
+# Network interfaces by size, of the families above (EC2 User Guide, Maximum IP addresses per network interface).
+_INTERFACES: Final[Mapping[str, int]] = {
+    "nano": 2, "micro": 2, "small": 3, "medium": 3, "large": 3, "xlarge": 4, "2xlarge": 4, "4xlarge": 8,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +63,12 @@ def room_of(instance: str, share: float) -> Room | None:
     family, _, size = instance.partition(".")
     found = _FAMILIES.get(family, {}).get(size)
     return None if found is None else Room(found[0] * 1024, int(found[1] * 1024 * share))
+
+
+def interfaces_of(instance: str) -> int | None:
+    """How many network interfaces an instance has, its own first one included; None for one that is not known here."""
+    family, _, size = instance.partition(".")
+    if size not in _FAMILIES.get(family, {}):
+        return None
+    # The one that has fewer than its size says.
+    return 2 if instance == "t3a.small" else _INTERFACES[size]

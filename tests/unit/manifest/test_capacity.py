@@ -111,11 +111,14 @@ def test_a_task_fits_its_instance(problems, compute, instance: str, cpu: int, me
 
 
 def test_what_always_runs_fits_all_instances_together(problems) -> None:
-    text = f"{NONE}compute: ec2\nservices: {{web: {{{WEB}, cpu: 1024, memory_mib: 1024, count: %d}}}}"
-    assert problems(text % 10) == []
-    message = told(problems, text % 11)
+    text = (
+        f"{NONE}compute: ec2\ncapacity: {{instance: m5.4xlarge}}\n"
+        f"services: {{web: {{{WEB}, cpu: 4096, memory_mib: 4096, count: %d}}}}"
+    )
+    assert problems(text % 20) == []
+    message = told(problems, text % 21)
     assert message.startswith(
-        "capacity.max: the copies that always run ask for 11264 CPU units and 11264 MiB, and 5 × t3.medium"
+        "capacity.max: the copies that always run ask for 86016 CPU units and 86016 MiB, and 5 × m5.4xlarge"
     )
 
 

@@ -251,7 +251,7 @@ def _network(draw: st.DrawFn, compute: str, closed: bool) -> Data:
     azs = draw(st.integers(2 if compute == "eks" else 1, 3))
     isolated = draw(st.booleans())
     network: Data = {
-        "cidr": draw(st.sampled_from(("10.0.0.0/16", "172.20.0.0/18"))),
+        "cidr": draw(st.sampled_from(("10.0.0.0/16", "172.20.0.0/17"))),
         "azs": azs,
         "nat": "none" if closed else draw(st.sampled_from(("single", "per-az"))),
         "tiers": ["public", "private", *(["isolated"] if isolated else [])],
@@ -264,7 +264,7 @@ def _network(draw: st.DrawFn, compute: str, closed: bool) -> Data:
     if network["cidr"] == "10.0.0.0/16" and draw(st.booleans()):
         zones = max(azs, 2)
         network["subnets"] = {
-            tier: [f"10.0.{zones * index + zone + 1}.0/24" for zone in range(zones)]
+            tier: [f"10.0.{16 * (zones * index + zone)}.0/20" for zone in range(zones)]
             for index, tier in enumerate(network["tiers"])
         }
     return network

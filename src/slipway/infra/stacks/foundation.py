@@ -9,7 +9,6 @@ from typing import Final
 from aws_cdk import App, Fn
 
 from slipway.base.errors import InvalidRequest
-from slipway.infra.addressing import subnet_ranges
 from slipway.infra.constructs.audit import ThreatDetector, Trail, TrailProps, trail_arn
 from slipway.infra.constructs.default_group import DefaultGroup
 from slipway.infra.constructs.endpoints import Endpoints, EndpointsProps
@@ -27,6 +26,7 @@ from slipway.infra.site import Site
 from slipway.infra.stacks.network import Network, export_network, given_network, shared_groups
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.topology import INTERNET, LOG_DOMAIN, files_of
+from slipway.manifest.addressing import subnet_ranges
 from slipway.manifest.catalog import Need
 
 _DETECTED: Final = {"eks": "EKS_AUDIT_LOGS", "postgres": "RDS_LOGIN_EVENTS", "objects": "S3_DATA_EVENTS"}

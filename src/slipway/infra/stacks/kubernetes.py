@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from aws_cdk import App, Aws, aws_eks, aws_logs
 from constructs import Construct
 
-from slipway.infra.addressing import subnet_ranges
 from slipway.infra.constructs import addons, collector
 from slipway.infra.constructs.eks_cluster import EksCluster, EksClusterProps
 from slipway.infra.constructs.environment import Environment, environment_of
@@ -47,6 +46,7 @@ from slipway.infra.stacks.foundation import FoundationStack
 from slipway.infra.stacks.handed import Handed
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.topology import INTERNET, Edge, Workload
+from slipway.manifest.addressing import subnet_ranges
 from slipway.manifest.catalog import Need
 
 NAMESPACE: Final = "slipway"

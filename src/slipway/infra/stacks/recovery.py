@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from aws_cdk import App, Fn, aws_events
 
-from slipway.infra.addressing import subnet_ranges
 from slipway.infra.constructs import aurora as pg
 from slipway.infra.constructs.certificate import Certificate
 from slipway.infra.constructs.default_group import DefaultGroup
@@ -35,6 +34,7 @@ from slipway.infra.stacks.recovery_rights import Means, failover_rights, readine
 from slipway.infra.stacks.recovery_targets import RecoveryTargetsStack, region_of
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.topology import LOAD_BALANCER
+from slipway.manifest.addressing import subnet_ranges
 from slipway.manifest.rules.reach import GLOBAL_COPY_RPO
 from slipway.manifest.sections.network import Network, Tier
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from slipway.manifest.problems import Finding
-from slipway.manifest.rules import bedrock, capacity, exposure, needs, objectives, passage, references
+from slipway.manifest.rules import bedrock, capacity, exposure, needs, objectives, passage, references, room
 from slipway.manifest.schema import Manifest
 
 
@@ -40,6 +40,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule((*_TASKS, "schedule", "template"), capacity.spare_capacity),
     Rule((*_TASKS, "capacity"), capacity.fits_instance),
     Rule((*_TASKS, "network", "delivery"), capacity.kubernetes),
+    Rule((*_TASKS, "capacity"), room.interfaces),
+    Rule((*_TASKS, "capacity", "network", "edge", "data", "bastion"), room.subnets),
     Rule(("compute", "network", "bastion", "models", *_CALLED), passage.without_nat),
     Rule(("components", "services", "edge", "network"), passage.front_door),
     Rule(("region", "edge"), passage.certificate_region),

@@ -1,7 +1,7 @@
 """Which subnets a VPC has: those that the manifest states, or its range shared out.
 
-No CDK here. The share of a tier in a zone depends on neither how many tiers nor how many zones there are: adding a zone
-or a tier later moves no subnet, and so replaces nothing that stands in one.
+Read by the rules, which count addresses, and by `infra`. The share of a tier in a zone depends on neither how many
+tiers nor how many zones there are: adding a zone or a tier later moves no subnet, and so replaces nothing in one.
 """
 
 import ipaddress
