@@ -13,7 +13,7 @@ from slipway.infra.constructs.cost_alerts import CostAlerts
 from slipway.infra.constructs.dashboard import Dashboard, Graph, Section
 from slipway.infra.constructs.log_metrics import AUTH_FAILURES, LogMetrics
 from slipway.infra.constructs.notifications import Notifications
-from slipway.infra.watched import Watched, alarm_specs, aurora_connections
+from slipway.infra.watched import Kubernetes, Watched, alarm_specs, aurora_connections
 from slipway.manifest.sections.monitoring import Alarms
 from tests.infra.synthesis import of_type, only, synthesized
 
@@ -40,6 +40,7 @@ WATCHED = Watched(
     instances="asg",
     canary="canary",
     copies=True,
+    kubernetes=Kubernetes(cluster="pods", namespace="slipway", insights=True, unrouted={"worker": "worker-name"}),
 )
 LIMITS = Alarms()
 
@@ -76,6 +77,13 @@ def test_each_alarm_has_the_manifests_number() -> None:
         "log-domain-disk": 20_480 * 0.2,
         "instances-disk": 80,
         "gateway-unavailable": 1,
+        "worker-unavailable": 1,
+        "cluster-api-errors": 5,
+        "pods-unplaced": 0,
+        "nodes-failed": 0,
+        "nodes-cpu": 80,
+        "nodes-memory": 80,
+        "nodes-filesystem": 80,
     }
     assert {name: made[name]["Threshold"] for name in expected} == pytest.approx(expected)
     assert len(made) >= 15
@@ -90,6 +98,7 @@ def test_each_alarm_has_the_manifests_number() -> None:
             **expected, "api-latency": 3, "api-errors": 2, "gateway-cpu": 60, "gateway-memory": 70,
             "database-connections": 411.5, "database-unreachable": 9, "auth-failures": 7, "cost-per-session": 0.2,
             "log-domain-disk": 2048, "instances-disk": 90,
+            "cluster-api-errors": 2, "nodes-cpu": 60, "nodes-memory": 70, "nodes-filesystem": 90,
         }
     )  # fmt: skip
 

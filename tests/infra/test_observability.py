@@ -185,3 +185,27 @@ def test_a_preview_says_whose_it_is_and_when_it_ends() -> None:
     changed = mutated(*PROD, {"tags": {"Owner": "search-team"}})
     owners = {tags["Owner"] for each in changed.resources().values() if (tags := tags_of(each))}
     assert owners == {"search-team"}
+
+
+@pytest.mark.requirement("MON-02", "T")
+def test_a_cluster_of_kubernetes_is_watched_with_its_nodes_and_pods() -> None:
+    made = alarms(assembly("agent-gateways", "prod"))
+    names = {"cluster-api-errors", "pods-unplaced", "nodes-failed", "nodes-cpu", "nodes-memory", "nodes-filesystem"}
+    names |= {f"{component}-unavailable" for component in ("identity", "gateway", "memory", "retrieval")}
+    assert names <= set(made)
+    queries = made["cluster-api-errors"]["Metrics"]
+    errors = {each["MetricStat"]["Metric"]["MetricName"] for each in queries if "MetricStat" in each}
+    assert errors == {"apiserver_request_total_5XX", "apiserver_request_total"}
+    [cluster] = made["nodes-failed"]["Dimensions"]
+    assert cluster["Name"] == "ClusterName"
+    less = {"monitoring": {"container_insights": False}}
+    assert not {name for name in alarms(mutated("agent-gateways", "dev", less)) if name.startswith("nodes-")}
+
+
+def test_a_pod_that_no_load_balancer_asks_is_counted() -> None:
+    """A worker has no route, and so no target group that would say that it is gone."""
+    worker = {"services": {"worker": {"image": "./worker", "port": 9000, "count": 1}}}
+    made = alarms(mutated("agent-gateways", "dev", worker))["worker-unavailable"]
+    assert (made["Namespace"], made["MetricName"]) == ("ContainerInsights", "service_number_of_running_pods")
+    named = {each["Name"]: each["Value"] for each in made["Dimensions"]}
+    assert (named["Service"], named["Namespace"]) == ("worker", "slipway")

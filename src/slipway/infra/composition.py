@@ -14,6 +14,7 @@ from slipway.infra.stacks.stack import SiteStack
 if TYPE_CHECKING:
     from slipway.infra.stacks.foundation import FoundationStack
     from slipway.infra.stacks.handed import Handed
+    from slipway.infra.stacks.kubernetes import KubernetesStack
     from slipway.infra.stacks.platform import PlatformStack
 
 
@@ -77,7 +78,8 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
     platform = PlatformStack(app, site, handed) if PlatformStack.is_needed(site) else None
     if platform is not None:
         yield platform
-    yield from _on_instances(app, site, foundation, handed, platform)
+    kubernetes = _kubernetes(app, site, foundation, handed, platform)
+    yield from _on_instances(app, site, foundation, kubernetes)
     if EdgeRecoveryStack.is_needed(site):
         yield EdgeRecoveryStack(app, site)
     if targets is not None and RecoveryStack.is_needed(site):
@@ -86,23 +88,32 @@ def _stacks(app: App, site: Site) -> Iterator[SiteStack]:
         yield ObservabilityStack(
             app,
             site,
-            Others(ground=foundation, entrance=entrance, data=data, platform=platform, edge=edge),
+            Others(
+                ground=foundation, entrance=entrance, data=data, platform=platform, edge=edge, kubernetes=kubernetes
+            ),
         )
 
 
-def _on_instances(
+def _kubernetes(
     app: App, site: Site, foundation: "FoundationStack", handed: "Handed", platform: "PlatformStack | None"
-) -> Iterator[SiteStack]:
-    """Kubernetes, where containers run on it, and the instance of operators."""
-    cluster = None
-    if site.manifest.compute == "eks":
-        from slipway.infra.stacks.kubernetes import KubernetesStack
+) -> "KubernetesStack | None":
+    """Where containers run on it."""
+    if site.manifest.compute != "eks":
+        return None
+    from slipway.infra.stacks.kubernetes import KubernetesStack
 
-        flags = None if platform is None else platform.flags
-        kubernetes = KubernetesStack(app, site, handed, foundation=foundation, flags=flags)
-        cluster = kubernetes.cluster
+    flags = None if platform is None else platform.flags
+    return KubernetesStack(app, site, handed, foundation=foundation, flags=flags)
+
+
+def _on_instances(
+    app: App, site: Site, foundation: "FoundationStack", kubernetes: "KubernetesStack | None"
+) -> Iterator[SiteStack]:
+    """Kubernetes, where there is one, and the instance of operators."""
+    if kubernetes is not None:
         yield kubernetes
     if site.manifest.bastion is not None:
         from slipway.infra.stacks.bastion import BastionStack
 
+        cluster = None if kubernetes is None else kubernetes.cluster
         yield BastionStack(app, site, foundation=foundation, cluster=cluster)

@@ -13,6 +13,7 @@ from slipway.infra.app import Assembly, StackTemplate
 _WATCHED: Final[Mapping[str, tuple[str, ...]]] = {
     "AWS::ApiGateway::RestApi": ("Name",),
     "AWS::ECS::Service": ("ServiceName",),
+    "AWS::EKS::Cluster": ("Name",),
     "AWS::ElastiCache::ReplicationGroup": ("ReplicationGroupId",),
     "AWS::ElasticLoadBalancingV2::LoadBalancer": ("Name",),
     "AWS::Neptune::DBCluster": ("DBClusterIdentifier",),

@@ -48,9 +48,21 @@ class Watched:
     log_disk_mib: int = 0
     backups: bool = False
     instances: str | None = None
+    kubernetes: "Kubernetes | None" = None
     canary: str | None = None
     copies: bool = False
     knowledge_schedule: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kubernetes:
+    """A cluster of EKS. `insights` says whether its nodes and pods are measured; `unrouted` has the Service of each
+    workload that no load balancer asks whether it is well."""
+
+    cluster: str
+    namespace: str
+    insights: bool
+    unrouted: Mapping[str, str] = field(default_factory=dict)
 
 
 def aurora_connections(max_acu: float, min_acu: float) -> int:
@@ -68,6 +80,7 @@ def alarm_specs(watched: Watched, limits: Alarms) -> tuple[AlarmSpec, ...]:
     return (
         *_api(watched, limits),
         *_services(watched, limits),
+        *(_kubernetes(watched.kubernetes, limits) if watched.kubernetes is not None else ()),
         *_stores(watched, limits),
         *_business(watched, limits),
         *_security(watched, limits),
@@ -168,6 +181,54 @@ def _services(watched: Watched, limits: Alarms) -> Iterator[AlarmSpec]:
         yield _share("instances-cpu", "the cluster's instances use much of their CPU", limits.cpu, cpu)
         disk = Metric(namespace=watched.namespace, name="disk_used_percent", dimensions=instances, statistic="Maximum")
         yield _share("instances-disk", "the disk of an instance is nearly full", limits.disk, disk)
+
+
+def _kubernetes(found: Kubernetes, limits: Alarms) -> Iterator[AlarmSpec]:
+    """The control plane by what EKS measures itself (namespace AWS/EKS), nodes and pods by Container Insights.
+
+    Metrics: EKS User Guide, Monitor cluster data with Amazon CloudWatch; CloudWatch User Guide, Container Insights
+    metrics of EKS. Pods behind the load balancer are watched there, by their own probes.
+    """
+    cluster = {"ClusterName": found.cluster}
+
+    def control_plane(name: str) -> Metric:
+        return Metric(namespace="AWS/EKS", name=name, dimensions=cluster, statistic="Sum")
+
+    def measured(name: str, statistic: str = "Average", **more: str) -> Metric:
+        return Metric(namespace="ContainerInsights", name=name, dimensions={**cluster, **more}, statistic=statistic)
+
+    yield AlarmSpec(
+        name="cluster-api-errors",
+        tier="critical",
+        what=f"the API of the cluster fails more than {limits.error_rate} of all requests",
+        metrics={
+            "part": control_plane("apiserver_request_total_5XX"),
+            "whole": control_plane("apiserver_request_total"),
+        },
+        expression="IF(whole > 0, 100 * FILL(part, 0) / whole, 0)",
+        threshold=limits.error_rate.basis_points / 100,
+        periods=5,
+    )
+    unplaced = control_plane("scheduler_pending_pods_UNSCHEDULABLE")
+    yield _one("pods-unplaced", "critical", "pods find no node for 10 minutes", 0, unplaced, periods=10)
+    if not found.insights:
+        return
+    failed = measured("cluster_failed_node_count", "Maximum")
+    yield _one("nodes-failed", "critical", "a node of the cluster is not well", 0, failed, periods=5)
+    for part, limit in (("cpu", limits.cpu), ("memory", limits.memory), ("filesystem", limits.disk)):
+        used = measured(f"node_{part}_utilization", "Maximum")
+        yield _share(f"nodes-{part}", f"a node of the cluster uses much of its {part}", limit, used)
+    for workload, service in found.unrouted.items():
+        running = measured("service_number_of_running_pods", "Minimum", Service=service, Namespace=found.namespace)
+        yield AlarmSpec(
+            name=f"{workload}-unavailable",
+            tier="critical",
+            what=f"no pod of {workload} runs",
+            metrics={"running": running},
+            threshold=1,
+            comparison="below",
+            missing="breaching",
+        )
 
 
 def _stores(watched: Watched, limits: Alarms) -> Iterator[AlarmSpec]:

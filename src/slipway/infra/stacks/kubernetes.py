@@ -46,6 +46,7 @@ from slipway.infra.stacks.foundation import FoundationStack
 from slipway.infra.stacks.handed import Handed
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.topology import INTERNET, Edge, Workload
+from slipway.infra.watched import Kubernetes
 from slipway.manifest.addressing import subnet_ranges
 from slipway.manifest.catalog import Need
 
@@ -104,6 +105,21 @@ class KubernetesStack(SiteStack):
         self._identify_autoscaler()
         self.applier = self._apply()
         self.publish("ClusterName", self.cluster.name, "The cluster, for kubectl from inside the VPC.")
+
+    @property
+    def watched(self) -> Kubernetes:
+        """The cluster, for alarms."""
+        site = self.site
+        return Kubernetes(
+            cluster=self.cluster.name,
+            namespace=NAMESPACE,
+            insights=site.manifest.monitoring.container_insights,
+            unrouted={
+                workload.name: read.discovery_name(site, workload)
+                for workload in site.topology.workloads
+                if workload.name not in self.target_groups
+            },
+        )
 
     @staticmethod
     def is_needed(site: Site) -> bool:

@@ -5,7 +5,7 @@ costs. The last stack: it looks at all others and none needs it.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Final, Protocol
 
 from aws_cdk import App, Aws, aws_events
 
@@ -28,6 +28,7 @@ from slipway.infra.stacks.platform import PlatformStack
 from slipway.infra.stacks.stack import SiteStack
 from slipway.infra.watched import (
     COST_MICROS,
+    Kubernetes,
     Watched,
     alarm_specs,
     aurora_connections,
@@ -39,6 +40,18 @@ _BYTES_OF_MIB: Final = 2**20
 _SECTIONS: Final = ("API", "Services", "Database", "Business", "Security")
 
 
+class Pods(Protocol):
+    """What runs on Kubernetes, where it does."""
+
+    @property
+    def watched(self) -> Kubernetes:
+        """The cluster, as its metrics name it."""
+
+    @property
+    def target_groups(self) -> Mapping[str, str]:
+        """Full names of those that the load balancer reaches, by workload."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Others:
     """The stacks that are looked at; None where the site has none."""
@@ -48,6 +61,7 @@ class Others:
     data: DataStack
     platform: PlatformStack | None
     edge: EdgeStack | None
+    kubernetes: Pods | None = None
 
 
 class ObservabilityStack(SiteStack):
@@ -213,7 +227,11 @@ class ObservabilityStack(SiteStack):
             services={} if platform is None else platform.service_names,
             load_balancer=None if others.entrance is None else others.entrance.full_name,
             internal_load_balancer=None if others.entrance is None else others.entrance.internal_full_name,
-            target_groups={} if platform is None else platform.target_groups,
+            target_groups={
+                **({} if platform is None else platform.target_groups),
+                **({} if others.kubernetes is None else others.kubernetes.target_groups),
+            },
+            kubernetes=None if others.kubernetes is None else others.kubernetes.watched,
             api=site.names.prefix if edge is not None and edge.rest_api is not None else None,
             web_acl=site.names.prefix if edge is not None and edge.web_acl is not None else None,
             database=None if data.aurora is None else data.aurora.identifier,
