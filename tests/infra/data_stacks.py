@@ -1,5 +1,6 @@
 """The data stack of a blueprint alone, on a ground of plain texts: fast, and without the stacks of others."""
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ from slipway.infra.stacks.data import DataStack
 from slipway.infra.stacks.recovery import RecoveryStack
 from slipway.infra.stacks.recovery_targets import RecoveryTargetsStack
 from slipway.infra.stacks.stack import SiteStack
+from tests.infra.alterations import seen
 from tests.infra.synthesis import INPUTS, PREVIEW_INPUTS, manifest_of
 
 
@@ -49,12 +51,13 @@ def stacks(
     blueprint: str, environment: str, changes: Mapping[str, Any] | None = None
 ) -> dict[str, dict[str, Resource]]:
     """The resources of each stack that this area makes, by part and logical id."""
-    return made(site(blueprint, environment, changes)) if changes else _unchanged(blueprint, environment)
+    found = _stacks(blueprint, environment, json.dumps(changes))
+    return {part: seen(resources) for part, resources in found.items()}
 
 
 @cache
-def _unchanged(blueprint: str, environment: str) -> dict[str, dict[str, Resource]]:
-    return made(site(blueprint, environment))
+def _stacks(blueprint: str, environment: str, changes: str) -> dict[str, dict[str, Resource]]:
+    return made(site(blueprint, environment, json.loads(changes)))
 
 
 def made(whose: Site) -> dict[str, dict[str, Resource]]:

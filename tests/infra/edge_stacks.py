@@ -1,7 +1,9 @@
 """The edge's stacks alone, on a network and a load balancer that are names: for tests of what stands in front."""
 
+import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from slipway.infra.stacks.edge_global import EdgeGlobalStack
 from slipway.infra.stacks.edge_recovery import EdgeRecoveryStack
 from slipway.infra.stacks.entrance import Entrance
 from slipway.infra.stacks.stack import SiteStack
+from tests.infra.alterations import seen_assembly
 from tests.infra.synthesis import INPUTS, PREVIEW_INPUTS, manifest_of
 
 ACCOUNT = "arn:aws:{}:us-east-1:123456789012:{}"
@@ -43,7 +46,6 @@ class Ground:
         return ACCOUNT.format("kms", f"key/00000000-0000-0000-0000-{len(store):012d}")
 
 
-@cache
 def blueprint(name: str, environment: str) -> Synthesis:
     """A blueprint's edge, as it stands."""
     return changed(name, environment, {})
@@ -51,7 +53,13 @@ def blueprint(name: str, environment: str) -> Synthesis:
 
 def changed(name: str, environment: str, changes: Mapping[str, Any]) -> Synthesis:
     """Its edge with other numbers in the manifest."""
-    manifest = manifest_of(name, environment, changes)
+    found = _synthesized(name, environment, json.dumps(changes))
+    return replace(found, assembly=seen_assembly(found.assembly))
+
+
+@cache
+def _synthesized(name: str, environment: str, changes: str) -> Synthesis:
+    manifest = manifest_of(name, environment, json.loads(changes))
     site = site_of(manifest, environment, PREVIEW_INPUTS if manifest.template else INPUTS)
     ground = Ground()
     stacks: list[SiteStack] = []

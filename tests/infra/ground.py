@@ -1,5 +1,6 @@
 """The foundation of a blueprint alone, fast and without the stacks of others, and how to read what it refers to."""
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -11,6 +12,7 @@ from slipway.infra.app import Resource, new_app
 from slipway.infra.inputs import Inputs
 from slipway.infra.site import Site, site_of
 from slipway.infra.stacks.foundation import FoundationStack
+from tests.infra.alterations import seen
 from tests.infra.synthesis import INPUTS, PREVIEW_INPUTS, manifest_of
 
 Resources = Mapping[str, Resource]
@@ -24,12 +26,12 @@ def site(blueprint: str, environment: str, changes: Mapping[str, Any] | None = N
 
 def foundation(blueprint: str, environment: str, changes: Mapping[str, Any] | None = None) -> Resources:
     """The resources of the foundation, by logical id."""
-    return _foundation(blueprint, environment) if changes is None else _resources(site(blueprint, environment, changes))
+    return seen(_foundation(blueprint, environment, json.dumps(changes)))
 
 
 def foundation_in(zones: tuple[str, ...]) -> Resources:
     """That of `microservices` in zones that somebody names."""
-    return _resources(site_of(manifest_of("microservices", "prod"), "prod", Inputs(zones=zones)))
+    return seen(_resources(site_of(manifest_of("microservices", "prod"), "prod", Inputs(zones=zones))))
 
 
 def named(resources: Resources, kind: str) -> dict[str, Resource]:
@@ -62,8 +64,8 @@ def texts(value: Any) -> Iterator[str]:
 
 
 @cache
-def _foundation(blueprint: str, environment: str) -> Resources:
-    return _resources(site(blueprint, environment))
+def _foundation(blueprint: str, environment: str, changes: str) -> Resources:
+    return _resources(site(blueprint, environment, json.loads(changes)))
 
 
 def _resources(of: Site) -> Resources:

@@ -13,6 +13,7 @@ from slipway.infra.site import Site, site_of
 from slipway.infra.stacks.entrance import Entrance
 from slipway.infra.stacks.handed import Handed
 from slipway.infra.stacks.platform import PlatformStack
+from tests.infra.alterations import seen
 from tests.infra.synthesis import INPUTS, PREVIEW_INPUTS, manifest_of
 
 OWN = "arn:aws:x:us-east-1:111122223333:"
@@ -98,6 +99,11 @@ def site_for(blueprint: str, environment: str, changes: Mapping[str, Any] | None
 
 def stack_of(site: Site) -> dict[str, Any]:
     """The template of its platform stack."""
+    template = _template_of(site)
+    return {**template, "Resources": seen(template["Resources"])}
+
+
+def _template_of(site: Site) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         app = new_app(folder)
         handed = Handed(ground=Ground(), stores=stores_of(site), entrance=ENTRANCE, databases=DATABASES)
@@ -109,15 +115,12 @@ def stack_of(site: Site) -> dict[str, Any]:
 
 def platform(blueprint: str, environment: str, changes: Mapping[str, Any] | None = None) -> dict[str, Resource]:
     """The resources of a platform stack."""
-    if changes is None:
-        return _unchanged(blueprint, environment)
-    resources: dict[str, Resource] = stack_of(site_for(blueprint, environment, changes))["Resources"]
-    return resources
+    return seen(_platform(blueprint, environment, json.dumps(changes)))
 
 
 @cache
-def _unchanged(blueprint: str, environment: str) -> dict[str, Resource]:
-    resources: dict[str, Resource] = stack_of(site_for(blueprint, environment))["Resources"]
+def _platform(blueprint: str, environment: str, changes: str) -> dict[str, Resource]:
+    resources: dict[str, Resource] = _template_of(site_for(blueprint, environment, json.loads(changes)))["Resources"]
     return resources
 
 

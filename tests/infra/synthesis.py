@@ -1,5 +1,6 @@
 """Synthesized blueprints for tests: each once in a process, and any of them with a part of its manifest changed."""
 
+import json
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -16,6 +17,7 @@ from slipway.infra.inputs import Inputs
 from slipway.manifest.blueprints import blueprint_text
 from slipway.manifest.loading import build
 from slipway.manifest.schema import Manifest
+from tests.infra.alterations import seen, seen_assembly
 
 INPUTS = Inputs(image_digest="sha256:" + "ab" * 32)
 PREVIEW_INPUTS = Inputs(
@@ -40,7 +42,6 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-@cache
 def assembly(blueprint: str, environment: str) -> Assembly:
     """A blueprint's environment, as it stands."""
     return mutated(blueprint, environment, {})
@@ -48,7 +49,12 @@ def assembly(blueprint: str, environment: str) -> Assembly:
 
 def mutated(blueprint: str, environment: str, changes: Mapping[str, Any]) -> Assembly:
     """A blueprint's environment with other numbers: what a test that holds a number must notice."""
-    manifest = manifest_of(blueprint, environment, changes)
+    return seen_assembly(_synthesized(blueprint, environment, json.dumps(changes)))
+
+
+@cache
+def _synthesized(blueprint: str, environment: str, changes: str) -> Assembly:
+    manifest = manifest_of(blueprint, environment, json.loads(changes))
     return synthesize(manifest, environment, PREVIEW_INPUTS if manifest.template else INPUTS)
 
 
@@ -58,7 +64,7 @@ def synthesized(make: Callable[[Construct], object], region: str = "us-east-1") 
         stack = Stack(new_app(folder), "Test", synthesizer=BootstraplessSynthesizer(), env={"region": region})
         make(stack)
         resources: dict[str, Resource] = Template.from_stack(stack).to_json().get("Resources", {})
-    return resources
+    return seen(resources)
 
 
 def of_type(resources: Mapping[str, Resource], kind: str) -> list[Resource]:

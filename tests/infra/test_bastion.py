@@ -1,7 +1,6 @@
 """The operators' instance: private, reached by nobody, with what it takes to work."""
 
 import json
-from functools import cache
 
 import pytest
 
@@ -9,7 +8,6 @@ from slipway.infra.app import StackTemplate
 from tests.infra.synthesis import assembly, mutated, only
 
 
-@cache
 def bastion() -> StackTemplate:
     return assembly("agent-gateways", "prod").stack("bastion")
 

@@ -12,6 +12,7 @@ from slipway.infra.app import StackTemplate
 from slipway.infra.bootstrap import synthesize_bootstrap, synthesize_bootstrap_trees
 from slipway.infra.checks import check, refused
 from slipway.infra.constructs.deploy_role import ISSUER, role_name
+from tests.infra.alterations import seen_stack
 from tests.infra.synthesis import assembly, manifest_of, only
 
 ENVIRONMENTS = ("dev", "prod")
@@ -21,10 +22,14 @@ GITHUB = {"delivery": {"github": "acme/platform", "branch": "release", "images_k
 def bootstrap(
     blueprint: str, changes: Mapping[str, Any], environments: tuple[str, ...] = ENVIRONMENTS
 ) -> tuple[StackTemplate, ...]:
-    return synthesize_bootstrap({name: manifest_of(blueprint, name, changes) for name in environments})
+    return tuple(seen_stack(each) for each in _synthesized(blueprint, json.dumps(changes), environments))
 
 
 @cache
+def _synthesized(blueprint: str, changes: str, environments: tuple[str, ...]) -> tuple[StackTemplate, ...]:
+    return synthesize_bootstrap({name: manifest_of(blueprint, name, json.loads(changes)) for name in environments})
+
+
 def rag() -> tuple[StackTemplate, ...]:
     return bootstrap("rag-assistant", GITHUB)
 

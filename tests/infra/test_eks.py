@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import pytest
@@ -24,12 +23,10 @@ ADDONS = {
 }
 
 
-@cache
 def kubernetes() -> StackTemplate:
     return assembly("agent-gateways", "prod").stack("kubernetes")
 
 
-@cache
 def changed() -> StackTemplate:
     """Other numbers: what a test that holds a number must notice."""
     capacity = {"instance": "m7i.large", "min": 4, "max": 9, "disk": "60GiB", "kubernetes": "1.34"}

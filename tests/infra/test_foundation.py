@@ -11,6 +11,7 @@ from slipway.infra.app import Resource, new_app, synthesize
 from slipway.infra.site import site_of
 from slipway.infra.stacks.foundation import FoundationStack
 from slipway.manifest.sections.network import Network
+from tests.infra.alterations import seen
 from tests.infra.ground import Resources, foundation, referred, site, tag_of, texts
 from tests.infra.synthesis import INPUTS, assembly, manifest_of, of_type, only
 
@@ -187,7 +188,7 @@ def test_a_vpc_that_exists_is_used_as_it_is() -> None:
     manifest = manifest_of("rag-assistant", "prod").model_copy(update={"network": network})
     with tempfile.TemporaryDirectory() as folder:
         stack = FoundationStack(new_app(folder), site_of(manifest, "prod", INPUTS))
-        resources: Resources = Template.from_stack(stack).to_json()["Resources"]
+        resources: Resources = seen(Template.from_stack(stack).to_json()["Resources"])
     assert not [each["Type"] for each in resources.values() if each["Type"] in _OWN_NETWORK]
     assert stack.vpc_id == EXISTING["vpc"]
     assert list(stack.public_subnet_ids) == EXISTING["subnets"]["public"]

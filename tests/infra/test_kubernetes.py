@@ -7,7 +7,6 @@ definitions of aws-load-balancer-controller 3.5.0 and of secrets-store-csi-drive
 """
 
 import json
-from functools import cache
 from typing import Any
 
 import kubernetes_validate
@@ -41,13 +40,11 @@ def hosted(stack: Any) -> list[dict[str, Any]]:
     return items
 
 
-@cache
 def documents() -> list[dict[str, Any]]:
     """What the template of agent-gateways in prod applies."""
     return hosted(assembly("agent-gateways", "prod").stack("kubernetes"))
 
 
-@cache
 def changed() -> list[dict[str, Any]]:
     scale = {"min": 3, "max": 7, "cpu": "55%", "memory": "65%", "sustained": "5m"}
     changes = {

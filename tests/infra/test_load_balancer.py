@@ -10,6 +10,7 @@ from aws_cdk.assertions import Template
 from slipway.infra.app import new_app
 from slipway.infra.constructs.load_balancer import LoadBalancer, LoadBalancerProps
 from slipway.infra.stacks.entrance import EntranceStack
+from tests.infra.alterations import seen
 from tests.infra.ground import Resources, referred, site, texts
 from tests.infra.synthesis import assembly, of_type, only, synthesized
 
@@ -38,7 +39,7 @@ def entrance(
     with tempfile.TemporaryDirectory() as folder:
         stack = EntranceStack(new_app(folder), of, foundation=PlainGround(), certificate_arn=certificate)
         resources: Resources = Template.from_stack(stack).to_json()["Resources"]
-        return resources
+        return seen(resources)
 
 
 def front(resources: Resources, group: str = "sg-load-balancer") -> tuple[dict[str, Any], dict[str, str]]:
